@@ -1,0 +1,14 @@
+//! Every type and constant that crosses the kernel boundary, once.
+//!
+//! The eBPF programs (`main.rs` of this package) write these, `profiler` reads
+//! them, and the other way round. All structs are `repr(C)` with explicit
+//! padding, so that both sides agree and no byte is left uninitialised.
+#![no_std]
+
+pub mod event;
+pub mod process;
+pub mod table;
+
+pub use event::*;
+pub use process::*;
+pub use table::*;

@@ -1,0 +1,71 @@
+//! Entry points of the kernel side: which hook calls which source.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod gate;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod sources;
+#[cfg(target_arch = "bpf")]
+mod task;
+#[cfg(target_arch = "bpf")]
+mod walk;
+
+#[cfg(target_arch = "bpf")]
+mod programs {
+    use aya_ebpf::{
+        macros::{perf_event, raw_tracepoint},
+        programs::{PerfEventContext, RawTracePointContext},
+    };
+
+    use crate::sources::{cgroup, cpu, lifecycle};
+
+    #[perf_event]
+    pub fn on_cpu(context: PerfEventContext) -> u32 {
+        cpu::sample(&context);
+        0
+    }
+
+    #[raw_tracepoint(tracepoint = "sched_process_exec")]
+    pub fn process_exec(_: RawTracePointContext) -> u32 {
+        lifecycle::exec();
+        0
+    }
+
+    #[raw_tracepoint(tracepoint = "sched_process_fork")]
+    pub fn process_fork(context: RawTracePointContext) -> u32 {
+        lifecycle::fork(context.arg(0), context.arg(1));
+        0
+    }
+
+    #[raw_tracepoint(tracepoint = "sched_process_exit")]
+    pub fn process_exit(_: RawTracePointContext) -> u32 {
+        lifecycle::exit();
+        0
+    }
+
+    #[raw_tracepoint(tracepoint = "cgroup_mkdir")]
+    pub fn cgroup_created(context: RawTracePointContext) -> u32 {
+        cgroup::created(context.arg(0), context.arg(1));
+        0
+    }
+}
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Never reached: nothing on this side panics, and the verifier would
+    // reject the endless loop if something could.
+    loop {}
+}
+
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// The package is built for the host too, for its library; there the binary
+/// has nothing to do.
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

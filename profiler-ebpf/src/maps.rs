@@ -1,0 +1,98 @@
+//! The maps and the settings, once.
+
+use aya_ebpf::{
+    bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE},
+    btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf},
+    macros::btf_map,
+};
+use profiler_ebpf::{
+    Block, Counter, Executable, KernelOffsets, MAX_EXECUTABLES, MAX_MAPPINGS, MAX_PROCESSES,
+    MAX_WANTED, Mapping, ProcessEntry, RING_BYTES, Settings,
+};
+
+use crate::walk::Record;
+
+/// Overwritten by userspace before the programs are loaded.
+#[unsafe(no_mangle)]
+pub static SETTINGS: Settings = Settings {
+    offsets: KernelOffsets {
+        task_flags: 0,
+        task_mm: 0,
+        task_pid: 0,
+        task_tgid: 0,
+        task_group_leader: 0,
+        task_start_boottime: 0,
+        task_self_exec_id: 0,
+        task_comm: 0,
+        task_stack: 0,
+        task_cgroups: 0,
+        task_thread_pointer: 0,
+        task_signal: 0,
+        signal_live: 0,
+        css_set_default_cgroup: 0,
+        css_set_subsystems: 0,
+        css_cgroup: 0,
+        css_parent: 0,
+        cgroup_self: 0,
+        cgroup_kernfs_node: 0,
+        cgroup_root: 0,
+        cgroup_root_hierarchy_id: 0,
+        kernfs_node_id: 0,
+    },
+    sample_period: 0,
+    gate: 0,
+    cgroup_v1_subsystem: 0,
+    has_task_pt_regs: 0,
+    kernel_stack_size: 0,
+    reserved: 0,
+};
+
+/// Reads one setting. Volatile, so that the compiler does not fold in the
+/// zeros above.
+macro_rules! setting {
+    ($($field:ident).+) => {{
+        // SAFETY: the static is initialised, aligned and never written.
+        unsafe { core::ptr::addr_of!($crate::maps::SETTINGS.$($field).+).read_volatile() }
+    }};
+}
+pub(crate) use setting;
+
+#[btf_map]
+pub static EVENTS: RingBuf<u64, RING_BYTES> = RingBuf::new();
+
+#[btf_map]
+pub static COUNTERS: PerCpuArray<u64, { Counter::TOTAL }> = PerCpuArray::new();
+
+/// One record for hooks in process context, one for the timer interrupt that
+/// can hit during another program's walk.
+#[btf_map]
+pub static RECORDS: PerCpuArray<Record, 2> = PerCpuArray::new();
+
+#[btf_map]
+pub static PROCESSES: HashMap<u32, ProcessEntry, MAX_PROCESSES> = HashMap::new();
+
+#[btf_map]
+pub static MAPPINGS: Array<Mapping, MAX_MAPPINGS> = Array::new();
+
+#[btf_map]
+pub static EXECUTABLES: Array<Executable, MAX_EXECUTABLES> = Array::new();
+
+pub type Table = Array<Block, 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
+
+#[btf_map]
+pub static TABLES: ArrayOfMaps<Table, MAX_EXECUTABLES> = ArrayOfMaps::new();
+
+#[btf_map]
+pub static WANTED_PROCESSES: HashMap<u32, u32, MAX_WANTED> = HashMap::new();
+
+#[btf_map]
+pub static WANTED_CGROUPS: HashMap<u64, u32, MAX_WANTED> = HashMap::new();
+
+/// Adds one to a per-CPU counter.
+#[inline(always)]
+pub fn count(index: u32) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(index) {
+        // SAFETY: the map returned it; only this CPU writes to it.
+        unsafe { *counter += 1 };
+    }
+}

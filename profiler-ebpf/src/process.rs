@@ -1,0 +1,110 @@
+//! What userspace tells the kernel side: settings, processes and mappings.
+
+/// Written before the programs are loaded; constant from then on, so that the
+/// verifier removes what a setting rules out.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Settings {
+    pub offsets: KernelOffsets,
+    /// Nanoseconds that one tick of the sampling clock stands for.
+    pub sample_period: u64,
+    /// Of [`gate`].
+    pub gate: u32,
+    /// Index in `css_set.subsys` of the version 1 controller whose cgroup ids
+    /// are sent, or [`KernelOffsets::ABSENT`].
+    pub cgroup_v1_subsystem: u32,
+    /// Not zero when the kernel has `bpf_task_pt_regs` (5.15).
+    pub has_task_pt_regs: u32,
+    /// Size of a kernel stack, `THREAD_SIZE`; used when `has_task_pt_regs` is 0.
+    pub kernel_stack_size: u32,
+    /// Send nothing but events of processes: the ring is not drained yet.
+    pub reserved: u64,
+}
+
+/// Which tasks are wanted, [`Settings::gate`].
+pub mod gate {
+    pub const EVERYTHING: u32 = 0;
+    /// Tasks whose process is in `WANTED_PROCESSES`.
+    pub const PROCESSES: u32 = 1;
+    /// Tasks whose cgroup, of either version, is in `WANTED_CGROUPS`.
+    pub const CGROUPS: u32 = 2;
+}
+
+/// Byte offsets in structures of the running kernel, from its BTF.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct KernelOffsets {
+    pub task_flags: u32,
+    pub task_mm: u32,
+    pub task_pid: u32,
+    pub task_tgid: u32,
+    pub task_group_leader: u32,
+    pub task_start_boottime: u32,
+    pub task_self_exec_id: u32,
+    pub task_comm: u32,
+    pub task_stack: u32,
+    pub task_cgroups: u32,
+    /// `task_struct.thread.fsbase`: base of thread-local storage.
+    pub task_thread_pointer: u32,
+    pub task_signal: u32,
+    pub signal_live: u32,
+    pub css_set_default_cgroup: u32,
+    pub css_set_subsystems: u32,
+    pub css_cgroup: u32,
+    pub css_parent: u32,
+    pub cgroup_self: u32,
+    pub cgroup_kernfs_node: u32,
+    pub cgroup_root: u32,
+    pub cgroup_root_hierarchy_id: u32,
+    pub kernfs_node_id: u32,
+}
+
+impl KernelOffsets {
+    /// In place of an offset or index that this kernel does not have.
+    pub const ABSENT: u32 = u32::MAX;
+}
+
+/// A process whose mappings are known. Key of the map: its tgid.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct ProcessEntry {
+    pub start_boottime: u64,
+    /// `task_struct.self_exec_id` the mappings belong to, or
+    /// [`ProcessEntry::ANY_EXEC`].
+    pub exec_id: u32,
+    /// The process's mappings are `first_mapping .. first_mapping +
+    /// mapping_count` in `MAPPINGS`, ordered by start.
+    pub first_mapping: u32,
+    pub mapping_count: u32,
+    pub reserved: u32,
+}
+
+impl ProcessEntry {
+    /// The process was scanned without an event that told its `exec_id`.
+    pub const ANY_EXEC: u32 = u32::MAX;
+}
+
+/// An executable mapping of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Mapping {
+    pub start: u64,
+    /// One past the last byte.
+    pub end: u64,
+    /// Process address minus ELF virtual address.
+    pub bias: u64,
+    /// Executable slot, or [`crate::NO_EXECUTABLE`] for an anonymous mapping.
+    pub executable: u32,
+    pub reserved: u32,
+}
+
+/// Entries in `MAPPINGS`, all processes together.
+pub const MAX_MAPPINGS: usize = 1 << 17;
+/// Entries in `PROCESSES`.
+pub const MAX_PROCESSES: usize = 1 << 15;
+/// Executables known at one time. A slot is `0 .. MAX_EXECUTABLES`.
+pub const MAX_EXECUTABLES: usize = 1 << 13;
+/// Entries in each of `WANTED_PROCESSES` and `WANTED_CGROUPS`.
+pub const MAX_WANTED: usize = 1 << 14;
+/// Bytes of the event ring, unless userspace asks for more: 4 MiB.
+pub const RING_BYTES: usize = 1 << 22;

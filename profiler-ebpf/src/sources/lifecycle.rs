@@ -1,0 +1,91 @@
+//! Processes that start, change their program, and end.
+//!
+//! These hooks run in process context, so they may change shared maps. They
+//! keep `PROCESSES` right without waiting for userspace: a forked child has
+//! its parent's mappings from its first sample, and an entry disappears the
+//! moment its mappings do.
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use profiler_ebpf::{Counter, EventKind, ProcessEvent, ProcessKey};
+
+use crate::{
+    gate::{self, Verdict, Wanted},
+    maps::{EVENTS, PROCESSES, count, setting},
+    task::{Task, read},
+};
+
+pub fn exec() {
+    let Verdict::Wanted(Wanted { task, tgid, .. }) = gate::current() else {
+        return;
+    };
+    let _ = PROCESSES.remove(&tgid);
+    send(EventKind::Exec, task, task.process_key(tgid), 0);
+}
+
+pub fn exit() {
+    let Verdict::Wanted(Wanted { task, tgid, .. }) = gate::current() else {
+        return;
+    };
+    if task.live_threads() > 0 {
+        return;
+    }
+    // Nobody asked about it: no event, so that a storm of short processes
+    // costs nothing.
+    // SAFETY: only its presence is looked at.
+    if unsafe { PROCESSES.get(&tgid) }.is_none() {
+        return;
+    }
+    let _ = PROCESSES.remove(&tgid);
+    send(EventKind::Exit, task, task.process_key(tgid), 0);
+}
+
+pub fn fork(parent: *const u8, child: *const u8) {
+    let (parent, child) = (Task(parent as u64), Task(child as u64));
+    let (parent_tgid, tgid) = (parent.tgid(), child.tgid());
+    if parent_tgid == tgid {
+        return;
+    }
+    // SAFETY: copied at once; userspace replaces entries whole.
+    let Some(entry) = (unsafe { PROCESSES.get(&parent_tgid) }) else {
+        return;
+    };
+    let mut entry = *entry;
+    if entry.start_boottime != parent.process_key(parent_tgid).start_boottime {
+        return;
+    }
+    let key = child.process_key(tgid);
+    entry.start_boottime = key.start_boottime;
+    // The event first: userspace must know that the child uses the parent's
+    // range of mappings before it may be inserted.
+    if send(EventKind::Fork, child, key, parent_tgid) && PROCESSES.insert(&tgid, &entry, 0).is_err()
+    {
+        count(Counter::MapFull as u32);
+    }
+}
+
+#[inline(always)]
+fn send(kind: EventKind, task: Task, process: ProcessKey, parent_tgid: u32) -> bool {
+    let Some(mut entry) = EVENTS.reserve_untyped::<ProcessEvent>(0) else {
+        count(Counter::EventsLost as u32);
+        return false;
+    };
+    let name: [u64; 2] = read(task.0, setting!(offsets.task_comm));
+    let event = entry.as_mut_ptr();
+    // SAFETY: the reservation is as large as the event, and every field is
+    // written.
+    unsafe {
+        (*event).kind = kind as u32;
+        (*event).reserved = 0;
+        (*event).time = bpf_ktime_get_ns();
+        (*event).process = process;
+        (*event).parent_tgid = parent_tgid;
+        (*event).reserved2 = 0;
+        (*event).cgroup_v2 = task.cgroup_v2();
+        (*event).cgroup_v1 = task.cgroup_v1();
+        core::ptr::addr_of_mut!((*event).process_name)
+            .cast::<[u64; 2]>()
+            .write_unaligned(name);
+    }
+    entry.submit(0);
+    true
+}

@@ -1,0 +1,111 @@
+//! Reading the kernel's structures of the running task.
+
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_kernel_buf};
+use profiler_ebpf::{COMM_LENGTH, KernelOffsets, ProcessKey};
+
+use crate::maps::setting;
+
+/// A `task_struct`. The address comes from the kernel; every read is checked
+/// by the kernel and yields 0 when it fails.
+#[derive(Clone, Copy)]
+pub struct Task(pub u64);
+
+/// include/linux/sched.h, 5.10 to 7.2.
+const PF_KTHREAD: u32 = 0x0020_0000;
+const PF_IO_WORKER: u32 = 0x0000_0010;
+const PF_USER_WORKER: u32 = 0x0000_4000;
+
+#[inline(always)]
+pub fn read<T: Default>(base: u64, offset: u32) -> T {
+    // SAFETY: bpf_probe_read_kernel checks the address and never faults.
+    unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T) }.unwrap_or_default()
+}
+
+impl Task {
+    #[inline(always)]
+    pub fn current() -> Self {
+        // SAFETY: has no precondition.
+        Self(unsafe { bpf_get_current_task() })
+    }
+
+    #[inline(always)]
+    pub fn tgid(self) -> u32 {
+        read(self.0, setting!(offsets.task_tgid))
+    }
+
+    #[inline(always)]
+    pub fn pid(self) -> u32 {
+        read(self.0, setting!(offsets.task_pid))
+    }
+
+    /// It has user-space registers and memory of its own.
+    #[inline(always)]
+    pub fn has_user_stack(self) -> bool {
+        let flags: u32 = read(self.0, setting!(offsets.task_flags));
+        // Before 6.4 the bit of PF_USER_WORKER meant PF_USED_ASYNC, which only
+        // threads that load modules carry.
+        let mm: u64 = read(self.0, setting!(offsets.task_mm));
+        flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER) == 0 && mm != 0
+    }
+
+    #[inline(always)]
+    pub fn leader(self) -> Self {
+        Self(read(self.0, setting!(offsets.task_group_leader)))
+    }
+
+    /// Identity of the process that the task belongs to. `tgid` is passed in
+    /// since callers have it.
+    #[inline(always)]
+    pub fn process_key(self, tgid: u32) -> ProcessKey {
+        ProcessKey {
+            tgid,
+            exec_id: read(self.0, setting!(offsets.task_self_exec_id)),
+            start_boottime: read(self.leader().0, setting!(offsets.task_start_boottime)),
+        }
+    }
+
+    #[inline(always)]
+    pub fn name(self, name: &mut [u8; COMM_LENGTH]) {
+        let address = self.0 + setting!(offsets.task_comm) as u64;
+        // SAFETY: the kernel checks the address; the buffer is ours.
+        let _ = unsafe { bpf_probe_read_kernel_buf(address as *const u8, name) };
+    }
+
+    /// Threads of the process that are still alive, without this one once it
+    /// is in `do_exit`.
+    #[inline(always)]
+    pub fn live_threads(self) -> i32 {
+        let signal: u64 = read(self.0, setting!(offsets.task_signal));
+        read(signal, setting!(offsets.signal_live))
+    }
+
+    /// Id of the task's cgroup in the version 2 hierarchy.
+    #[inline(always)]
+    pub fn cgroup_v2(self) -> u64 {
+        let css_set: u64 = read(self.0, setting!(offsets.task_cgroups));
+        cgroup_id(read(css_set, setting!(offsets.css_set_default_cgroup)))
+    }
+
+    /// Id of its cgroup under the version 1 controller chosen by userspace, 0
+    /// when the host has none.
+    #[inline(always)]
+    pub fn cgroup_v1(self) -> u64 {
+        let subsystem = setting!(cgroup_v1_subsystem);
+        if subsystem == KernelOffsets::ABSENT {
+            return 0;
+        }
+        let css_set: u64 = read(self.0, setting!(offsets.task_cgroups));
+        let css: u64 = read(
+            css_set,
+            setting!(offsets.css_set_subsystems).wrapping_add(subsystem.wrapping_mul(8)),
+        );
+        cgroup_id(read(css, setting!(offsets.css_cgroup)))
+    }
+}
+
+/// Id of a `struct cgroup`: the inode number of its directory.
+#[inline(always)]
+pub fn cgroup_id(cgroup: u64) -> u64 {
+    let node: u64 = read(cgroup, setting!(offsets.cgroup_kernfs_node));
+    read(node, setting!(offsets.kernfs_node_id))
+}

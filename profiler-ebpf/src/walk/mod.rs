@@ -1,0 +1,212 @@
+//! The stack walker: one record, one loop, one outcome.
+//!
+//! The verifier checks [`native::step`] and the two searches once each, as
+//! global functions (5.6), and not again for every frame. So the loop below
+//! has no tail calls, and its length is a constant of ours.
+
+mod native;
+mod registers;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::BPF_RB_NO_WAKEUP,
+    helpers::{bpf_get_smp_processor_id, bpf_get_stack, bpf_ktime_get_ns},
+    programs::PerfEventContext,
+};
+use profiler_ebpf::{
+    Counter, EventKind, MAX_KERNEL_FRAMES, MAX_USER_FRAMES, MAX_WORDS, Mapping, NO_EXECUTABLE,
+    Outcome, ProcessEntry, SampleHeader, Source,
+};
+
+use crate::{
+    gate::Wanted,
+    maps::{EVENTS, PROCESSES, RECORDS, count},
+};
+
+/// Where the walk is. Lives in the per-CPU record, since the BPF stack is too
+/// small and must not be read at a variable offset before 5.12.
+#[repr(C)]
+pub struct Walk {
+    /// By DWARF number.
+    pub registers: [u64; 16],
+    /// Bytes just below the caller's frame, from `CFA - 64`.
+    pub saved_area: [u64; 8],
+    /// Registers of user space as the kernel stored them.
+    pub entry_registers: [u64; registers::COUNT],
+    pub pc: u64,
+    /// A bit for each register whose value is known.
+    pub valid: u32,
+    /// 1 when `pc` is where the thread stopped, 0 when it is a return address.
+    pub exact: u32,
+    /// 1 when the last step followed the frame pointer.
+    pub by_frame_pointer: u32,
+    pub frames: u32,
+    pub first_mapping: u32,
+    pub mapping_count: u32,
+    /// The mapping of the last address: mostly that of the next too.
+    pub mapping: Mapping,
+    pub busy: u32,
+    pub reserved: u32,
+}
+
+#[repr(C)]
+pub struct Record {
+    pub walk: Walk,
+    pub header: SampleHeader,
+    /// Directly behind the header: both are sent as one piece.
+    pub words: [u64; MAX_WORDS],
+}
+
+/// The hook a stack is recorded for.
+pub enum Context<'a> {
+    Perf(&'a PerfEventContext),
+}
+
+impl Context<'_> {
+    /// Which of the two records of this CPU is the hook's.
+    #[inline(always)]
+    fn slot(&self) -> u32 {
+        match self {
+            Self::Perf(_) => 1,
+        }
+    }
+
+    #[inline(always)]
+    fn as_ptr(&self) -> *mut core::ffi::c_void {
+        match self {
+            Self::Perf(context) => context.as_ptr(),
+        }
+    }
+}
+
+/// Records the running task's stacks with a weight.
+#[inline(always)]
+pub fn record(context: Context<'_>, wanted: Wanted, source: Source, weight: u64) {
+    count(Counter::Samples as u32);
+    let slot = context.slot();
+    let Some(record) = RECORDS.get_ptr_mut(slot) else {
+        return;
+    };
+    // SAFETY: the map returned the record; it belongs to this CPU, and `busy`
+    // keeps a nested hook of the same kind out.
+    let record = unsafe { &mut *record };
+    if record.walk.busy != 0 {
+        count(Counter::RecordBusy as u32);
+        return;
+    }
+    record.walk.busy = 1;
+    fill_header(record, wanted, source, weight);
+    kernel_stack(&context, record);
+    user_stack(&context, wanted, record, slot);
+    count(Counter::OUTCOMES + record.header.outcome);
+    send(record);
+    record.walk.busy = 0;
+}
+
+#[inline(always)]
+fn fill_header(record: &mut Record, wanted: Wanted, source: Source, weight: u64) {
+    let header = &mut record.header;
+    let Wanted { task, tgid, tid } = wanted;
+    header.kind = EventKind::Sample as u32;
+    header.source = source as u32;
+    // SAFETY: these helpers have no precondition.
+    header.time = unsafe { bpf_ktime_get_ns() };
+    header.cpu = unsafe { bpf_get_smp_processor_id() };
+    header.weight = weight;
+    header.process = task.process_key(tgid);
+    header.tid = tid;
+    header.cgroup_v2 = task.cgroup_v2();
+    header.cgroup_v1 = task.cgroup_v1();
+    header.outcome = Outcome::NoUserStack as u32;
+    header.kernel_frames = 0;
+    header.user_words = 0;
+    header.failed_executable = NO_EXECUTABLE;
+    header.failed_address = 0;
+    task.name(&mut header.thread_name);
+    task.leader().name(&mut header.process_name);
+}
+
+#[inline(always)]
+fn kernel_stack(context: &Context<'_>, record: &mut Record) {
+    // SAFETY: the kernel writes at most the size given into the record.
+    let bytes = unsafe {
+        bpf_get_stack(
+            context.as_ptr(),
+            record.words.as_mut_ptr().cast(),
+            (MAX_KERNEL_FRAMES * 8) as u32,
+            0,
+        )
+    };
+    // A thread in user mode has none: 0 or -EFAULT, by kernel version.
+    if bytes > 0 {
+        record.header.kernel_frames = (bytes as u32) / 8;
+    }
+}
+
+#[inline(always)]
+fn user_stack(context: &Context<'_>, wanted: Wanted, record: &mut Record, slot: u32) {
+    if !wanted.task.has_user_stack() {
+        return;
+    }
+    let walk = &mut record.walk;
+    let header = &mut record.header;
+    walk.exact = 1;
+    walk.frames = 0;
+    walk.by_frame_pointer = 0;
+    walk.mapping = Mapping::default();
+    if let Err(outcome) = registers::load(context, wanted.task, walk) {
+        header.outcome = outcome as u32;
+        return;
+    }
+    header.outcome = Outcome::ProcessUnknown as u32;
+    header.failed_address = walk.pc;
+    // SAFETY: copied at once; userspace replaces entries whole.
+    let Some(entry) = (unsafe { PROCESSES.get(&wanted.tgid) }) else {
+        return;
+    };
+    let entry = *entry;
+    if entry.start_boottime != header.process.start_boottime
+        || (entry.exec_id != header.process.exec_id && entry.exec_id != ProcessEntry::ANY_EXEC)
+    {
+        return;
+    }
+    header.failed_address = 0;
+    header.outcome = Outcome::FrameLimit as u32;
+    walk.first_mapping = entry.first_mapping;
+    walk.mapping_count = entry.mapping_count;
+    for _ in 0..MAX_USER_FRAMES {
+        if native::step(slot) != native::CONTINUE {
+            break;
+        }
+    }
+}
+
+#[inline(always)]
+fn send(record: &mut Record) {
+    let words = (record.header.kernel_frames + record.header.user_words) as usize & (MAX_WORDS - 1);
+    let size = size_of::<SampleHeader>() + words * 8;
+    // Userspace drains the ring on a timer; only a stack that it can repair
+    // is worth waking it for.
+    let outcome = record.header.outcome;
+    let flags = if outcome == Outcome::ProcessUnknown as u32
+        || outcome == Outcome::TableNotReady as u32
+        || outcome == Outcome::MappingUnknown as u32
+    {
+        0
+    } else {
+        u64::from(BPF_RB_NO_WAKEUP)
+    };
+    // SAFETY: header and words are contiguous (repr(C), no padding between
+    // them) and `size` stays within them.
+    let sent = unsafe {
+        aya_ebpf::helpers::bpf_ringbuf_output(
+            core::ptr::addr_of!(EVENTS).cast_mut().cast(),
+            core::ptr::addr_of_mut!(record.header).cast(),
+            size as u64,
+            flags,
+        )
+    };
+    if sent != 0 {
+        count(Counter::SamplesLost as u32);
+    }
+}

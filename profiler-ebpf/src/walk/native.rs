@@ -1,0 +1,396 @@
+//! One step of a native walk: from a frame to its caller, by the unwind table
+//! of the executable or, where there is none, by the frame pointer.
+//!
+//! The three functions that are not inlined take and return plain numbers, as
+//! the verifier of 5.10 asks of global functions.
+
+use aya_ebpf::helpers::bpf_probe_read_user_buf;
+use profiler_ebpf::{
+    Frame, MAX_WORDS, NO_EXECUTABLE, Outcome, PAGE_BITS, PAGES_PER_BLOCK, RULES_PER_BLOCK, Row,
+    Rule, SAVED_REGISTERS, cfa, register, saved, state,
+};
+
+use super::{Record, Walk};
+use crate::maps::{EXECUTABLES, MAPPINGS, RECORDS, TABLES};
+
+pub const CONTINUE: u32 = 0;
+const STOP: u32 = 1;
+const NOT_FOUND: u32 = u32::MAX;
+
+const BLOCK_ROWS: u32 = profiler_ebpf::BLOCK_WORDS as u32;
+/// A page has at most 1024 rows: 65 blocks when they start mid-block.
+const BLOCK_STEPS: u32 = 7;
+const ROW_STEPS: u32 = 4;
+const MAPPING_STEPS: u32 = 17;
+
+const CALLEE_SAVED: u32 = 1 << register::RBP
+    | 1 << register::RBX
+    | 1 << register::R12
+    | 1 << register::R13
+    | 1 << register::R14
+    | 1 << register::R15;
+
+/// Words of the area read below the CFA.
+const AREA: usize = 8;
+
+/// Offsets in `ucontext_t` of the registers by DWARF number, and of `rip`:
+/// arch/x86/include/uapi/asm/sigcontext.h behind 40 bytes of ucontext.
+const CONTEXT_FIRST: u64 = 40;
+const CONTEXT_WORDS: usize = 17;
+const CONTEXT_ORDER: [u8; 16] = [
+    register::R8,
+    register::R9,
+    register::R10,
+    register::R11,
+    register::R12,
+    register::R13,
+    register::R14,
+    register::R15,
+    register::RDI,
+    register::RSI,
+    register::RBP,
+    register::RBX,
+    register::RDX,
+    register::RAX,
+    register::RCX,
+    register::RSP,
+];
+
+/// Index in `MAPPINGS` of the mapping that holds `address`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn find_mapping(first: u32, count: u32, address: u64) -> u32 {
+    let (mut low, mut high) = (first, first.wrapping_add(count));
+    for _ in 0..MAPPING_STEPS {
+        if low >= high {
+            break;
+        }
+        let middle = low + ((high - low) >> 1);
+        let Some(mapping) = MAPPINGS.get(middle) else {
+            return NOT_FOUND;
+        };
+        if mapping.end <= address {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    match MAPPINGS.get(low) {
+        Some(mapping)
+            if low < first.wrapping_add(count)
+                && mapping.start <= address
+                && address < mapping.end =>
+        {
+            low
+        }
+        _ => NOT_FOUND,
+    }
+}
+
+/// Index of the rule for an address: that of the last row at or before
+/// `offset` in `page`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn find_rule(executable: u32, page: u32, offset: u32, rows_block: u32) -> u32 {
+    let Some(table) = TABLES.get(executable) else {
+        return NOT_FOUND;
+    };
+    let Some(directory) = table.get(page / PAGES_PER_BLOCK) else {
+        return NOT_FOUND;
+    };
+    let entry = ((page % PAGES_PER_BLOCK) * 2) as usize;
+    let (first, count) = (directory[entry & 14], directory[(entry & 14) + 1]);
+    if count == 0 || count > 1 << PAGE_BITS {
+        return NOT_FOUND;
+    }
+    let last = first.wrapping_add(count - 1);
+    let (mut low, mut high) = (first / BLOCK_ROWS, last / BLOCK_ROWS);
+    for _ in 0..BLOCK_STEPS {
+        if low >= high {
+            break;
+        }
+        let middle = low + ((high - low + 1) >> 1);
+        let Some(block) = table.get(rows_block.wrapping_add(middle)) else {
+            return NOT_FOUND;
+        };
+        if Row::unpack(block[0]).offset <= offset {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    let Some(block) = table.get(rows_block.wrapping_add(low)) else {
+        return NOT_FOUND;
+    };
+    let start = low * BLOCK_ROWS;
+    let mut from = if first > start { first - start } else { 0 };
+    let mut to = if last - start < BLOCK_ROWS {
+        last - start
+    } else {
+        BLOCK_ROWS - 1
+    };
+    for _ in 0..ROW_STEPS {
+        if from >= to {
+            break;
+        }
+        let middle = (from + to + 1) >> 1;
+        if Row::unpack(block[(middle & 15) as usize]).offset <= offset {
+            from = middle;
+        } else {
+            to = middle - 1;
+        }
+    }
+    Row::unpack(block[(from & 15) as usize]).rule
+}
+
+/// Emits the current frame and moves to its caller.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn step(slot: u32) -> u32 {
+    let Some(record) = RECORDS.get_ptr_mut(slot) else {
+        return STOP;
+    };
+    // SAFETY: the map returned it, and the caller marked it busy.
+    let record = unsafe { &mut *record };
+    match advance(record) {
+        Ok(()) => CONTINUE,
+        Err(outcome) => {
+            record.header.outcome = outcome as u32;
+            if outcome != Outcome::RootReached {
+                record.header.failed_address = record.walk.pc;
+                record.header.failed_executable = record.walk.mapping.executable;
+            }
+            STOP
+        }
+    }
+}
+
+#[inline(always)]
+fn advance(record: &mut Record) -> Result<(), Outcome> {
+    let walk = &mut record.walk;
+    // A return address may be the first byte of the next function: the call
+    // is what the frame is about.
+    let address = if walk.exact != 0 {
+        walk.pc
+    } else {
+        walk.pc - 1
+    };
+    if address < walk.mapping.start || address >= walk.mapping.end {
+        let index = find_mapping(walk.first_mapping, walk.mapping_count, address);
+        let Some(mapping) = MAPPINGS.get(index) else {
+            walk.mapping.executable = NO_EXECUTABLE;
+            // The frame pointer led out of all code: it was not one.
+            if walk.by_frame_pointer != 0 {
+                return Err(Outcome::FramePointerBroken);
+            }
+            push(record, Frame::pack_raw(address));
+            return Err(Outcome::MappingUnknown);
+        };
+        walk.mapping = *mapping;
+    }
+    let executable = walk.mapping.executable;
+    if executable == NO_EXECUTABLE {
+        push(record, Frame::pack_raw(address));
+        return follow_frame_pointer(&mut record.walk);
+    }
+    let virtual_address = address - walk.mapping.bias;
+    let Some(info) = EXECUTABLES.get(executable) else {
+        return Err(Outcome::TableUnavailable);
+    };
+    let rule = match info.state {
+        state::READY => rule_at(executable, info, virtual_address),
+        state::FRAME_POINTERS => None,
+        state::UNAVAILABLE => {
+            push(record, Frame::pack_native(executable, virtual_address));
+            return Err(Outcome::TableUnavailable);
+        }
+        _ => {
+            push(record, Frame::pack_native(executable, virtual_address));
+            return Err(Outcome::TableNotReady);
+        }
+    };
+    let Some(rule) = rule else {
+        push(record, Frame::pack_native(executable, virtual_address));
+        return follow_frame_pointer(&mut record.walk);
+    };
+    // The return address of a signal handler is the trampoline's first byte
+    // by construction, not the end of a call.
+    let shown = if rule.cfa == cfa::SIGNAL {
+        walk.pc - walk.mapping.bias
+    } else {
+        virtual_address
+    };
+    push(record, Frame::pack_native(executable, shown));
+    apply(&mut record.walk, rule)
+}
+
+#[inline(always)]
+fn rule_at(
+    executable: u32,
+    info: &profiler_ebpf::Executable,
+    virtual_address: u64,
+) -> Option<&'static Rule> {
+    let relative = virtual_address.wrapping_sub(info.base);
+    let page = relative >> PAGE_BITS;
+    if page >= u64::from(info.page_count) {
+        return None;
+    }
+    let offset = relative as u32 & ((1 << PAGE_BITS) - 1);
+    let index = find_rule(executable, page as u32, offset, info.rows_block);
+    if index == NOT_FOUND {
+        return None;
+    }
+    let table = TABLES.get(executable)?;
+    let block = table.get(info.rules_block.wrapping_add(index / RULES_PER_BLOCK))?;
+    let word = ((index % RULES_PER_BLOCK) * 4) as usize & 12;
+    // SAFETY: a rule is 4 words long and starts at word 0, 4, 8 or 12 of a
+    // block of 16; any bit pattern is a rule.
+    let rule = unsafe { &*block.as_ptr().add(word).cast::<Rule>() };
+    (rule.cfa != cfa::NONE).then_some(rule)
+}
+
+#[inline(always)]
+fn push(record: &mut Record, word: u64) {
+    let index = record.header.kernel_frames + record.header.user_words;
+    record.words[index as usize & (MAX_WORDS - 1)] = word;
+    record.header.user_words += 1;
+    record.walk.frames += 1;
+}
+
+#[inline(always)]
+fn apply(walk: &mut Walk, rule: &Rule) -> Result<(), Outcome> {
+    let stack_pointer = walk.registers[register::RSP as usize];
+    let frame_address = match rule.cfa {
+        cfa::REGISTER => based(walk, rule)?,
+        cfa::DEREFERENCE => {
+            let value: u64 = read_user(based(walk, rule)?)?;
+            value.wrapping_add(rule.add as i64 as u64)
+        }
+        cfa::PLT => {
+            let pushed = if walk.pc & 15 >= rule.offset as u64 {
+                8
+            } else {
+                0
+            };
+            stack_pointer + 8 + pushed
+        }
+        cfa::SIGNAL => return leave_signal(walk, rule),
+        cfa::ROOT => return Err(Outcome::RootReached),
+        _ => return Err(Outcome::UnsupportedRule),
+    };
+    if frame_address <= stack_pointer {
+        return Err(Outcome::StackNotGrowing);
+    }
+    let mut lost = 0;
+    // SAFETY: the buffer is the walk's own; the kernel checks the address.
+    let read = unsafe {
+        let area = walk.saved_area.as_mut_ptr().cast::<[u8; AREA * 8]>();
+        bpf_probe_read_user_buf((frame_address - (AREA * 8) as u64) as *const u8, &mut *area)
+    };
+    if read.is_err() {
+        // The frame is the first of its stack page: take what must be there.
+        walk.saved_area[AREA - 1] = read_user(frame_address - 8)?;
+        walk.saved_area[AREA - 2] = read_user(frame_address - 16).unwrap_or(0);
+        lost = 2;
+    }
+    let mut valid = walk.valid & CALLEE_SAVED;
+    for (index, number) in SAVED_REGISTERS.into_iter().enumerate() {
+        let slot = rule.saved[index];
+        if slot == saved::SAME {
+            continue;
+        }
+        let bit = 1 << number;
+        let value = if slot as usize <= AREA {
+            if lost != 0 && slot > lost {
+                None
+            } else {
+                Some(walk.saved_area[(AREA - slot as usize) & (AREA - 1)])
+            }
+        } else if slot == saved::LOST {
+            None
+        } else {
+            read_user(frame_address - 8 * slot as u64).ok()
+        };
+        match value {
+            Some(value) => {
+                walk.registers[number as usize] = value;
+                valid |= bit;
+            }
+            None => valid &= !bit,
+        }
+    }
+    let return_slot = rule.return_slot as usize;
+    walk.pc = walk.saved_area[AREA.wrapping_sub(return_slot) & (AREA - 1)];
+    walk.registers[register::RSP as usize] = frame_address;
+    walk.valid = valid | 1 << register::RSP;
+    walk.exact = 0;
+    walk.by_frame_pointer = 0;
+    if walk.pc == 0 {
+        return Err(Outcome::RootReached);
+    }
+    Ok(())
+}
+
+/// Value of the rule's register plus its offset.
+#[inline(always)]
+fn based(walk: &Walk, rule: &Rule) -> Result<u64, Outcome> {
+    let number = rule.register as u32 & 15;
+    if walk.valid & (1 << number) == 0 {
+        return Err(Outcome::RegisterLost);
+    }
+    Ok(walk.registers[number as usize].wrapping_add(rule.offset as i64 as u64))
+}
+
+/// The interrupted frame's registers are all in the signal frame.
+#[inline(always)]
+fn leave_signal(walk: &mut Walk, rule: &Rule) -> Result<(), Outcome> {
+    let context = walk.registers[register::RSP as usize].wrapping_add(rule.offset as i64 as u64);
+    let buffer = walk
+        .entry_registers
+        .as_mut_ptr()
+        .cast::<[u8; CONTEXT_WORDS * 8]>();
+    // SAFETY: the buffer, 21 words, is the walk's own and not needed any more.
+    unsafe { bpf_probe_read_user_buf((context + CONTEXT_FIRST) as *const u8, &mut *buffer) }
+        .map_err(|_| Outcome::StackUnreadable)?;
+    for (index, number) in CONTEXT_ORDER.into_iter().enumerate() {
+        walk.registers[number as usize] = walk.entry_registers[index];
+    }
+    walk.pc = walk.entry_registers[CONTEXT_WORDS - 1];
+    walk.valid = 0xffff;
+    walk.exact = 1;
+    walk.by_frame_pointer = 0;
+    Ok(())
+}
+
+#[inline(always)]
+fn follow_frame_pointer(walk: &mut Walk) -> Result<(), Outcome> {
+    if walk.valid & (1 << register::RBP) == 0 {
+        return Err(Outcome::RegisterLost);
+    }
+    let frame_pointer = walk.registers[register::RBP as usize];
+    // The psABI marks the outermost frame by a frame pointer of 0.
+    if frame_pointer == 0 {
+        return Err(Outcome::RootReached);
+    }
+    if frame_pointer < walk.registers[register::RSP as usize] || frame_pointer & 7 != 0 {
+        return Err(Outcome::FramePointerBroken);
+    }
+    let caller: u64 = read_user(frame_pointer).map_err(|_| Outcome::FramePointerBroken)?;
+    walk.pc = read_user(frame_pointer + 8).map_err(|_| Outcome::FramePointerBroken)?;
+    walk.registers[register::RBP as usize] = caller;
+    walk.registers[register::RSP as usize] = frame_pointer + 16;
+    walk.valid = 1 << register::RBP | 1 << register::RSP;
+    walk.exact = 0;
+    walk.by_frame_pointer = 1;
+    if walk.pc == 0 {
+        return Err(Outcome::RootReached);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn read_user(address: u64) -> Result<u64, Outcome> {
+    // SAFETY: the kernel checks the address and never faults here.
+    unsafe { aya_ebpf::helpers::bpf_probe_read_user(address as *const u64) }
+        .map_err(|_| Outcome::StackUnreadable)
+}

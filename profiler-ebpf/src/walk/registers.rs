@@ -1,0 +1,92 @@
+//! Registers of user space at the moment of the event. The only file of the
+//! walker that knows the order of `struct pt_regs`; another architecture
+//! needs another of these, and its own DWARF numbers in the ABI.
+
+use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel_buf, bpf_task_pt_regs};
+use profiler_ebpf::{Outcome, register};
+
+use super::{Context, Walk};
+use crate::{
+    maps::setting,
+    task::{Task, read},
+};
+
+/// Words of `struct pt_regs`, arch/x86/include/asm/ptrace.h.
+pub const COUNT: usize = 21;
+
+const RIP: usize = 16;
+const CS: usize = 17;
+const RSP: usize = 19;
+/// `pt_regs` index and DWARF number of the other registers.
+const GENERAL: [(usize, u8); 15] = [
+    (0, register::R15),
+    (1, register::R14),
+    (2, register::R13),
+    (3, register::R12),
+    (4, register::RBP),
+    (5, register::RBX),
+    (6, register::R11),
+    (7, register::R10),
+    (8, register::R9),
+    (9, register::R8),
+    (10, register::RAX),
+    (11, register::RCX),
+    (12, register::RDX),
+    (13, register::RSI),
+    (14, register::RDI),
+];
+
+/// Low bits of the code segment: 3 in user mode.
+const PRIVILEGE_MASK: u64 = 3;
+/// Code segment of 32-bit code, `__USER32_CS`.
+const USER32_CS: u64 = 0x23;
+
+/// Fills the walk's registers.
+#[inline(always)]
+pub fn load(context: &Context<'_>, task: Task, walk: &mut Walk) -> Result<(), Outcome> {
+    match context {
+        Context::Perf(perf) => {
+            let interrupted = perf.ctx.cast::<[u64; COUNT]>();
+            // SAFETY: the context begins with the interrupted pt_regs
+            // (include/uapi/linux/bpf_perf_event.h).
+            let cs = unsafe { (*interrupted)[CS] };
+            if cs & PRIVILEGE_MASK != 0 {
+                for index in 0..COUNT {
+                    // SAFETY: as above; the index is within both.
+                    walk.entry_registers[index] = unsafe { (*interrupted)[index] };
+                }
+            } else {
+                load_saved(task, walk)?;
+            }
+        }
+    }
+    let saved = &walk.entry_registers;
+    if saved[CS] == USER32_CS {
+        return Err(Outcome::Compat32);
+    }
+    for (index, number) in GENERAL {
+        walk.registers[number as usize] = saved[index];
+    }
+    walk.registers[register::RSP as usize] = saved[RSP];
+    walk.pc = saved[RIP];
+    walk.valid = 0xffff;
+    Ok(())
+}
+
+/// Reads what the kernel saved when the task entered it.
+#[inline(always)]
+fn load_saved(task: Task, walk: &mut Walk) -> Result<(), Outcome> {
+    let address = if setting!(has_task_pt_regs) != 0 {
+        // SAFETY: the current task is valid for the length of the program.
+        unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) as u64 }
+    } else {
+        // arch/x86/include/asm/processor.h, task_pt_regs(): at the top of the
+        // kernel stack, without padding on x86-64 before 6.9.
+        let stack: u64 = read(task.0, setting!(offsets.task_stack));
+        stack + u64::from(setting!(kernel_stack_size)) - (COUNT * 8) as u64
+    };
+    let buffer = walk.entry_registers.as_mut_ptr().cast::<[u8; COUNT * 8]>();
+    // SAFETY: the buffer is the walk's own; the kernel checks the address.
+    unsafe { bpf_probe_read_kernel_buf(address as *const u8, &mut *buffer) }
+        .map_err(|_| Outcome::StackUnreadable)
+}

@@ -1,0 +1,157 @@
+//! The model: one recording of weighted stacks with labels.
+//!
+//! Everything in it is interned: a stack is a node of a tree of frames, a
+//! frame points to a function, a sample to a stack and a thread. Names are
+//! resolved, so a saved recording renders anywhere, without root and without
+//! the files it was made from.
+
+pub mod about;
+pub mod builder;
+pub mod container;
+pub mod frame;
+pub mod quality;
+pub mod store;
+
+use serde::{Deserialize, Serialize};
+
+pub use about::{About, Note, NoteKind};
+pub use builder::Builder;
+pub use container::{Container, ContainerId, ContainerKind, ContainerUsage, Pressure};
+pub use frame::{Frame, FrameId, FrameKind, Function, FunctionId, Module, ModuleId};
+pub use quality::{Cost, OutcomeCount, ProgramCost, Quality, RuntimeQuality};
+
+/// Version of the saved recording and of the JSON report. Raised when a
+/// reader of the version before would misread it.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// A whole recording.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Recording {
+    pub format_version: u32,
+    pub about: About,
+    /// The first is always the host: what runs in no container.
+    pub containers: Vec<Container>,
+    pub processes: Vec<Process>,
+    pub threads: Vec<Thread>,
+    pub modules: Vec<Module>,
+    pub functions: Vec<Function>,
+    pub frames: Vec<Frame>,
+    pub stacks: Vec<StackNode>,
+    pub samples: Vec<Sample>,
+    pub quality: Quality,
+    pub cost: Cost,
+    /// What a reader must know beside the numbers: what was skipped and why.
+    pub notes: Vec<Note>,
+}
+
+pub type ProcessId = u32;
+pub type ThreadId = u32;
+pub type StackId = u32;
+
+/// A process, as it was between one `execve` and the next.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Process {
+    /// Process id on the host.
+    pub pid: u32,
+    /// Start, nanoseconds after boot: tells it from others with its pid.
+    pub start_boottime_ns: u64,
+    pub name: String,
+    /// With secrets masked; empty when the process ended too soon to ask.
+    pub command_line: String,
+    pub container: ContainerId,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Thread {
+    pub tid: u32,
+    pub name: String,
+    pub process: ProcessId,
+}
+
+/// A stack: a frame, called by the stack `caller`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StackNode {
+    /// `None` for the outermost frame. Always a smaller id than the node's
+    /// own, so a tree is built in one pass.
+    pub caller: Option<StackId>,
+    pub frame: FrameId,
+}
+
+/// What a sample's weight measures.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Nanoseconds of CPU time, sampled.
+    #[default]
+    OnCpu,
+}
+
+impl Source {
+    pub const ALL: [Self; 1] = [Self::OnCpu];
+
+    /// As shown to people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::OnCpu => "on-CPU",
+        }
+    }
+
+    /// Unit of the weight, as pprof and speedscope spell it.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::OnCpu => "nanoseconds",
+        }
+    }
+}
+
+/// Everything recorded with the same stack, thread and source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    pub source: Source,
+    pub thread: ThreadId,
+    /// `None`: nothing of the stack is known, not even one frame.
+    pub stack: Option<StackId>,
+    /// In the source's unit.
+    pub weight: u64,
+    /// How many events it stands for.
+    pub count: u64,
+}
+
+impl Recording {
+    /// The frames of a stack, innermost first.
+    pub fn frames_of(&self, stack: Option<StackId>) -> impl Iterator<Item = FrameId> + '_ {
+        let mut next = stack;
+        std::iter::from_fn(move || {
+            let node = self.stacks.get(next? as usize)?;
+            next = node.caller;
+            Some(node.frame)
+        })
+    }
+
+    pub fn frame(&self, id: FrameId) -> &Frame {
+        &self.frames[id as usize]
+    }
+
+    pub fn function_of(&self, frame: FrameId) -> &Function {
+        &self.functions[self.frames[frame as usize].function as usize]
+    }
+
+    pub fn process_of(&self, sample: &Sample) -> &Process {
+        &self.processes[self.threads[sample.thread as usize].process as usize]
+    }
+
+    pub fn container_of(&self, sample: &Sample) -> &Container {
+        &self.containers[self.process_of(sample).container as usize]
+    }
+
+    /// Sum of the weights of one source.
+    pub fn total(&self, source: Source) -> u64 {
+        self.samples
+            .iter()
+            .filter(|sample| sample.source == source)
+            .map(|sample| sample.weight)
+            .sum()
+    }
+}

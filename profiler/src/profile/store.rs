@@ -1,0 +1,110 @@
+//! The saved recording: gzip-compressed JSON of the model, `x.profile`.
+
+use std::{
+    io::{self, Read, Write},
+    path::Path,
+};
+
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use thiserror::Error;
+
+use super::{FORMAT_VERSION, Recording};
+
+/// Largest recording that is read, uncompressed: a file that claims more is
+/// damaged or hostile.
+const MAX_BYTES: u64 = 4 << 30;
+
+#[derive(Debug, Error)]
+pub enum StoreError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: String, source: io::Error },
+    #[error("{path} is not a recording of this profiler: {reason}")]
+    NotARecording { path: String, reason: String },
+    #[error("{path} has format version {found}; this profiler reads up to {FORMAT_VERSION}")]
+    TooNew { path: String, found: u32 },
+    #[error("cannot write the recording: {0}")]
+    Write(#[from] io::Error),
+}
+
+/// Writes a recording.
+pub fn save(recording: &Recording, to: impl Write) -> Result<(), StoreError> {
+    let mut encoder = GzEncoder::new(to, Compression::fast());
+    serde_json::to_writer(&mut encoder, recording).map_err(io::Error::from)?;
+    encoder.finish()?.flush()?;
+    Ok(())
+}
+
+/// Reads a recording, and checks that its ids point into its tables, since
+/// the file may come from anywhere.
+pub fn load(path: &Path) -> Result<Recording, StoreError> {
+    let shown = path.display().to_string();
+    let file = std::fs::File::open(path).map_err(|source| StoreError::Read {
+        path: shown.clone(),
+        source,
+    })?;
+    let not = |reason: String| StoreError::NotARecording {
+        path: shown.clone(),
+        reason,
+    };
+    let reader = io::BufReader::new(GzDecoder::new(file).take(MAX_BYTES));
+    let recording: Recording =
+        serde_json::from_reader(reader).map_err(|error| not(error.to_string()))?;
+    if recording.format_version > FORMAT_VERSION {
+        return Err(StoreError::TooNew {
+            path: shown,
+            found: recording.format_version,
+        });
+    }
+    recording.check().map_err(|what| not(what.to_string()))?;
+    Ok(recording)
+}
+
+impl Recording {
+    /// Whether every id points to an entry, and callers before their callees.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let within = |id: u32, table: usize| (id as usize) < table;
+        let ok = |condition: bool, what| if condition { Ok(()) } else { Err(what) };
+        ok(!self.containers.is_empty(), "it has no containers")?;
+        ok(
+            self.processes
+                .iter()
+                .all(|process| within(process.container, self.containers.len())),
+            "a process has no container",
+        )?;
+        ok(
+            self.threads
+                .iter()
+                .all(|thread| within(thread.process, self.processes.len())),
+            "a thread has no process",
+        )?;
+        ok(
+            self.functions
+                .iter()
+                .filter_map(|function| function.module)
+                .all(|module| within(module, self.modules.len())),
+            "a function has no module",
+        )?;
+        ok(
+            self.frames
+                .iter()
+                .all(|frame| within(frame.function, self.functions.len())),
+            "a frame has no function",
+        )?;
+        ok(
+            self.stacks.iter().enumerate().all(|(id, node)| {
+                within(node.frame, self.frames.len())
+                    && node.caller.is_none_or(|caller| (caller as usize) < id)
+            }),
+            "a stack has no frame or no caller",
+        )?;
+        ok(
+            self.samples.iter().all(|sample| {
+                within(sample.thread, self.threads.len())
+                    && sample
+                        .stack
+                        .is_none_or(|stack| within(stack, self.stacks.len()))
+            }),
+            "a sample has no thread or no stack",
+        )
+    }
+}
