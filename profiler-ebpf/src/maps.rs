@@ -72,7 +72,7 @@ pub static RECORDS: PerCpuArray<Record, 2> = PerCpuArray::new();
 pub static PROCESSES: HashMap<u32, ProcessEntry, MAX_PROCESSES> = HashMap::new();
 
 #[btf_map]
-pub static MAPPINGS: Array<Mapping, MAX_MAPPINGS> = Array::new();
+pub static MAPPINGS: Array<Mapping, MAX_MAPPINGS, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 #[btf_map]
 pub static EXECUTABLES: Array<Executable, MAX_EXECUTABLES> = Array::new();

@@ -32,7 +32,7 @@ pub struct Walk {
     /// Bytes just below the caller's frame, from `CFA - 64`.
     pub saved_area: [u64; 8],
     /// Registers of user space as the kernel stored them.
-    pub entry_registers: [u64; registers::COUNT],
+    pub entry_registers: [u64; registers::ROOM],
     pub pc: u64,
     /// A bit for each register whose value is known.
     pub valid: u32,

@@ -294,8 +294,8 @@ fn apply(walk: &mut Walk, rule: &Rule) -> Result<(), Outcome> {
         lost = 2;
     }
     let mut valid = walk.valid & CALLEE_SAVED;
-    for (index, number) in SAVED_REGISTERS.into_iter().enumerate() {
-        let slot = rule.saved[index];
+    for index in 0..SAVED_REGISTERS.len() {
+        let (number, slot) = (SAVED_REGISTERS[index], rule.saved[index]);
         if slot == saved::SAME {
             continue;
         }
@@ -313,7 +313,7 @@ fn apply(walk: &mut Walk, rule: &Rule) -> Result<(), Outcome> {
         };
         match value {
             Some(value) => {
-                walk.registers[number as usize] = value;
+                walk.registers[number as usize & 15] = value;
                 valid |= bit;
             }
             None => valid &= !bit,
@@ -352,8 +352,9 @@ fn leave_signal(walk: &mut Walk, rule: &Rule) -> Result<(), Outcome> {
     // SAFETY: the buffer, 21 words, is the walk's own and not needed any more.
     unsafe { bpf_probe_read_user_buf((context + CONTEXT_FIRST) as *const u8, &mut *buffer) }
         .map_err(|_| Outcome::StackUnreadable)?;
-    for (index, number) in CONTEXT_ORDER.into_iter().enumerate() {
-        walk.registers[number as usize] = walk.entry_registers[index];
+    for index in 0..CONTEXT_ORDER.len() {
+        let number = CONTEXT_ORDER[index];
+        walk.registers[number as usize & 15] = walk.entry_registers[index & 31];
     }
     walk.pc = walk.entry_registers[CONTEXT_WORDS - 1];
     walk.valid = 0xffff;

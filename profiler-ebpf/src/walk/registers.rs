@@ -13,6 +13,8 @@ use crate::{
 
 /// Words of `struct pt_regs`, arch/x86/include/asm/ptrace.h.
 pub const COUNT: usize = 21;
+/// Room for them: a power of two, so that an index can be bounded by a mask.
+pub const ROOM: usize = 32;
 
 const RIP: usize = 16;
 const CS: usize = 17;
@@ -65,7 +67,7 @@ pub fn load(context: &Context<'_>, task: Task, walk: &mut Walk) -> Result<(), Ou
         return Err(Outcome::Compat32);
     }
     for (index, number) in GENERAL {
-        walk.registers[number as usize] = saved[index];
+        walk.registers[number as usize & 15] = saved[index & (ROOM - 1)];
     }
     walk.registers[register::RSP as usize] = saved[RSP];
     walk.pc = saved[RIP];

@@ -1,0 +1,93 @@
+//! Events as they come out of the ring buffer.
+
+use profiler_ebpf::{
+    CgroupEvent, EventKind, Outcome, ProcessEvent, SampleHeader,
+};
+
+/// One event. Borrows from the ring: it must be dealt with before the next.
+pub enum Event<'a> {
+    Sample(Sample<'a>),
+    Exec(ProcessEvent),
+    Exit(ProcessEvent),
+    Fork(ProcessEvent),
+    CgroupCreated {
+        hierarchy: u32,
+        id: u64,
+        path: String,
+    },
+}
+
+pub struct Sample<'a> {
+    pub header: SampleHeader,
+    pub outcome: Outcome,
+    /// Addresses, innermost first.
+    pub kernel_stack: &'a [u64],
+    /// Packed [`profiler_ebpf::Frame`]s, innermost first.
+    pub user_stack: &'a [u64],
+}
+
+impl<'a> Event<'a> {
+    /// `None` for what no version of the kernel side sends.
+    pub fn parse(data: &'a [u8]) -> Option<Self> {
+        let kind = u32::from_ne_bytes(data.get(..4)?.try_into().ok()?);
+        const SAMPLE: u32 = EventKind::Sample as u32;
+        const EXEC: u32 = EventKind::Exec as u32;
+        const EXIT: u32 = EventKind::Exit as u32;
+        const FORK: u32 = EventKind::Fork as u32;
+        const CGROUP: u32 = EventKind::CgroupCreated as u32;
+        Some(match kind {
+            SAMPLE => Self::Sample(Sample::parse(data)?),
+            EXEC => Self::Exec(copy(data)?),
+            EXIT => Self::Exit(copy(data)?),
+            FORK => Self::Fork(copy(data)?),
+            CGROUP => {
+                let event: CgroupEvent = copy(data)?;
+                let path = event.path.get(..event.path_length as usize)?;
+                Self::CgroupCreated {
+                    hierarchy: event.hierarchy,
+                    id: event.id,
+                    path: String::from_utf8_lossy(path).into_owned(),
+                }
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl<'a> Sample<'a> {
+    fn parse(data: &'a [u8]) -> Option<Self> {
+        let header: SampleHeader = copy(data)?;
+        // SAFETY: any bit pattern is a u64; align_to takes care of alignment.
+        let (before, words, _) = unsafe { data[size_of::<SampleHeader>()..].align_to::<u64>() };
+        if !before.is_empty() {
+            return None;
+        }
+        let (kernel_stack, rest) = words.split_at_checked(header.kernel_frames as usize)?;
+        Some(Self {
+            outcome: Outcome::from_u32(header.outcome)?,
+            header,
+            kernel_stack,
+            user_stack: rest.get(..header.user_words as usize)?,
+        })
+    }
+}
+
+/// Copies an event of the ABI from the start of `data`.
+fn copy<T: AbiEvent>(data: &[u8]) -> Option<T> {
+    if data.len() < size_of::<T>() {
+        return None;
+    }
+    // SAFETY: long enough, and any bit pattern is valid (see AbiEvent).
+    Some(unsafe { data.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// # Safety
+///
+/// Any bit pattern must be a valid value.
+unsafe trait AbiEvent: Copy {}
+// SAFETY: made of integers and arrays of them only.
+unsafe impl AbiEvent for SampleHeader {}
+// SAFETY: as above.
+unsafe impl AbiEvent for ProcessEvent {}
+// SAFETY: as above.
+unsafe impl AbiEvent for CgroupEvent {}

@@ -1,0 +1,348 @@
+//! Loading, attaching, and the maps.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsRawFd, OwnedFd, RawFd},
+};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{
+        Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf,
+    },
+    programs::{
+        PerfEvent, ProgramError, RawTracePoint,
+        perf_event::{
+            PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
+        },
+    },
+    sys::Stats,
+};
+use profiler_ebpf::{
+    Block, Counter, Executable, MAX_MAPPINGS, Mapping, Outcome, ProcessEntry, RING_BYTES, Settings,
+    gate,
+};
+use thiserror::Error;
+
+use super::{
+    Shared,
+    events::Event,
+    offsets::{self, OffsetsError},
+    tables::{SharedArray, TableError, TableMemory},
+};
+
+/// The compiled programs; `cargo xtask build-bpf` makes them.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/profiler.bpf.o");
+
+/// Hooks that keep the table of processes right, by program and tracepoint.
+const LIFECYCLE: [(&str, &str); 4] = [
+    ("process_exec", "sched_process_exec"),
+    ("process_fork", "sched_process_fork"),
+    ("process_exit", "sched_process_exit"),
+    ("cgroup_created", "cgroup_mkdir"),
+];
+
+const SAMPLER: &str = "on_cpu";
+
+/// Largest ring buffer: enough for a second of 10,000 Hz on 64 CPUs.
+const MAX_RING_BYTES: u64 = 256 << 20;
+/// What one sample takes in the ring, generously.
+const SAMPLE_BYTES: u64 = 1024;
+
+/// `THREAD_SIZE` of x86-64 without KASAN, arch/x86/include/asm/page_64_types.h.
+const KERNEL_STACK_SIZE: u32 = 16 << 10;
+
+#[derive(Debug, Error)]
+pub enum KernelError {
+    #[error(transparent)]
+    Offsets(#[from] OffsetsError),
+    #[error("the kernel refused the programs: {0}; `profiler doctor` tells what is missing")]
+    Load(#[from] EbpfError),
+    #[error("the kernel refused program {name}: {source}; `profiler doctor` tells what is missing")]
+    Program {
+        name: &'static str,
+        source: Box<ProgramError>,
+    },
+    #[error("BPF map: {0}")]
+    Map(#[from] MapError),
+    #[error("BPF map: {0}")]
+    Table(#[from] TableError),
+    #[error("cannot sample CPU {cpu}: {source}")]
+    Sampler { cpu: u32, source: Box<ProgramError> },
+    #[error("the compiled eBPF object has no {0}; rebuild it with `cargo xtask build-bpf`")]
+    Incomplete(&'static str),
+}
+
+/// Which tasks the programs let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    Everything,
+    Processes,
+    Cgroups,
+}
+
+#[derive(Clone, Debug)]
+pub struct KernelOptions<'a> {
+    /// Samples a second on each CPU.
+    pub frequency: u64,
+    pub gate: Gate,
+    /// Version 1 controller whose cgroup ids are wanted.
+    pub cgroup_v1_controller: Option<&'a str>,
+    pub cpus: u64,
+}
+
+/// What the kernel measured of a program.
+#[derive(Clone, Debug)]
+pub struct ProgramRun {
+    pub name: String,
+    pub run_time_ns: u64,
+    pub run_count: u64,
+}
+
+/// The loaded programs. Dropping it detaches and unloads them all.
+pub struct Kernel {
+    ebpf: Ebpf,
+    events: RingBuf<MapData>,
+    counters: PerCpuArray<MapData, u64>,
+    processes: HashMap<MapData, u32, Shared<ProcessEntry>>,
+    mappings: SharedArray<Mapping>,
+    executables: Array<MapData, Shared<Executable>>,
+    tables: ArrayOfMaps<MapData, Array<MapData, Shared<Block>>>,
+    wanted_processes: HashMap<MapData, u32, u32>,
+    wanted_cgroups: HashMap<MapData, u64, u32>,
+    samplers: BTreeMap<u32, PerfEventLinkId>,
+    sample_period: u64,
+    /// Keeps the kernel's run time statistics on.
+    _statistics: Option<OwnedFd>,
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
+    ebpf.take_map(name).ok_or(KernelError::Incomplete(name))
+}
+
+impl Kernel {
+    /// Loads the programs and attaches those that follow processes. Nothing
+    /// is sampled yet.
+    pub fn load(options: &KernelOptions<'_>) -> Result<Self, KernelError> {
+        let facts = offsets::read(options.cgroup_v1_controller)?;
+        let sample_period = 1_000_000_000 / options.frequency;
+        let settings = Settings {
+            offsets: facts.offsets,
+            sample_period,
+            gate: match options.gate {
+                Gate::Everything => gate::EVERYTHING,
+                Gate::Processes => gate::PROCESSES,
+                Gate::Cgroups => gate::CGROUPS,
+            },
+            cgroup_v1_subsystem: facts.cgroup_v1_subsystem,
+            has_task_pt_regs: facts.has_task_pt_regs.into(),
+            kernel_stack_size: KERNEL_STACK_SIZE,
+            reserved: 0,
+        };
+        // Switched on before the first program runs; without it the cost
+        // section says that it is missing.
+        let statistics = aya::sys::enable_stats(Stats::RunTime).ok();
+        let mut ebpf = EbpfLoader::new()
+            .override_global("SETTINGS", &Shared(settings), true)
+            .map_max_entries("EVENTS", ring_bytes(options))
+            .load(OBJECT)?;
+        let mappings = take(&mut ebpf, "MAPPINGS")?;
+        let Map::Array(mappings) = mappings else {
+            return Err(KernelError::Incomplete("array MAPPINGS"));
+        };
+        let mut kernel = Self {
+            events: RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?,
+            counters: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
+            processes: HashMap::try_from(take(&mut ebpf, "PROCESSES")?)?,
+            mappings: SharedArray::new(mappings.fd(), MAX_MAPPINGS).map_err(TableError::Map)?,
+            executables: Array::try_from(take(&mut ebpf, "EXECUTABLES")?)?,
+            tables: ArrayOfMaps::try_from(take(&mut ebpf, "TABLES")?)?,
+            wanted_processes: HashMap::try_from(take(&mut ebpf, "WANTED_PROCESSES")?)?,
+            wanted_cgroups: HashMap::try_from(take(&mut ebpf, "WANTED_CGROUPS")?)?,
+            samplers: BTreeMap::new(),
+            sample_period,
+            ebpf,
+            _statistics: statistics,
+        };
+        kernel.load_sampler()?;
+        for (name, tracepoint) in LIFECYCLE {
+            kernel.attach_tracepoint(name, tracepoint)?;
+        }
+        Ok(kernel)
+    }
+
+    fn load_sampler(&mut self) -> Result<(), KernelError> {
+        self.sampler()?
+            .load()
+            .map_err(|source| KernelError::Program {
+                name: SAMPLER,
+                source: source.into(),
+            })
+    }
+
+    fn sampler(&mut self) -> Result<&mut PerfEvent, KernelError> {
+        self.ebpf
+            .program_mut(SAMPLER)
+            .and_then(|program| program.try_into().ok())
+            .ok_or(KernelError::Incomplete(SAMPLER))
+    }
+
+    fn attach_tracepoint(
+        &mut self,
+        name: &'static str,
+        tracepoint: &str,
+    ) -> Result<(), KernelError> {
+        let program: &mut RawTracePoint = self
+            .ebpf
+            .program_mut(name)
+            .and_then(|program| program.try_into().ok())
+            .ok_or(KernelError::Incomplete(name))?;
+        program
+            .load()
+            .and_then(|()| program.attach(tracepoint))
+            .map(|_| ())
+            .map_err(|source| KernelError::Program {
+                name,
+                source: source.into(),
+            })
+    }
+
+    /// Samples `cpu` from now on. Again for a CPU that was offline meanwhile.
+    pub fn start_sampling(&mut self, cpu: u32) -> Result<(), KernelError> {
+        self.stop_sampling(cpu);
+        let period = self.sample_period;
+        let link = self
+            .sampler()?
+            .attach(
+                PerfEventConfig::Software(SoftwareEvent::CpuClock),
+                PerfEventScope::AllProcessesOneCpu { cpu },
+                SamplePolicy::Period(period),
+                false,
+            )
+            .map_err(|source| KernelError::Sampler {
+                cpu,
+                source: source.into(),
+            })?;
+        self.samplers.insert(cpu, link);
+        Ok(())
+    }
+
+    pub fn stop_sampling(&mut self, cpu: u32) {
+        if let Some(link) = self.samplers.remove(&cpu)
+            && let Ok(program) = self.sampler()
+        {
+            // It fails only if the link is gone, which is what we want.
+            let _ = program.detach(link);
+        }
+    }
+
+    pub fn stop_all_sampling(&mut self) {
+        for cpu in self.samplers.keys().copied().collect::<Vec<_>>() {
+            self.stop_sampling(cpu);
+        }
+    }
+
+    pub fn sampled_cpus(&self) -> Vec<u32> {
+        self.samplers.keys().copied().collect()
+    }
+
+    /// Readable when a stack arrived that userspace can mend.
+    pub fn wake_fd(&self) -> RawFd {
+        self.events.as_raw_fd()
+    }
+
+    /// Takes all events that are there, at most `limit`. Returns how many.
+    pub fn drain(&mut self, limit: usize, mut consume: impl FnMut(Event<'_>)) -> usize {
+        let mut taken = 0;
+        while taken < limit
+            && let Some(item) = self.events.next()
+        {
+            taken += 1;
+            match Event::parse(&item) {
+                Some(event) => consume(event),
+                None => log::warn!("an event of {} bytes that no program sends", item.len()),
+            }
+        }
+        taken
+    }
+
+    /// Publishes a process; its mappings must have been written before.
+    pub fn set_process(&mut self, tgid: u32, entry: ProcessEntry) -> Result<(), KernelError> {
+        Ok(self.processes.insert(tgid, Shared(entry), 0)?)
+    }
+
+    pub fn remove_process(&mut self, tgid: u32) {
+        // Gone already when the kernel side saw it exit.
+        let _ = self.processes.remove(&tgid);
+    }
+
+    /// # Panics
+    ///
+    /// If they do not fit behind `first`.
+    pub fn write_mappings(&mut self, first: u32, mappings: &[Mapping]) {
+        self.mappings.write(first as usize, mappings);
+    }
+
+    pub fn set_executable(&mut self, slot: u32, executable: Executable) -> Result<(), KernelError> {
+        Ok(self.executables.set(slot, Shared(executable), 0)?)
+    }
+
+    /// Puts a table in place; [`Self::set_executable`] makes it visible.
+    pub fn set_table(&mut self, slot: u32, table: &TableMemory) -> Result<(), KernelError> {
+        Ok(self.tables.set(slot, &table.map, 0)?)
+    }
+
+    /// Frees a slot's table.
+    pub fn remove_table(&mut self, slot: u32, empty: &TableMemory) -> Result<(), KernelError> {
+        // aya has no removal from arrays of maps: an empty table frees the
+        // memory as well.
+        self.set_table(slot, empty)
+    }
+
+    pub fn want_process(&mut self, tgid: u32) -> Result<(), KernelError> {
+        Ok(self.wanted_processes.insert(tgid, 1, 0)?)
+    }
+
+    pub fn want_cgroup(&mut self, id: u64) -> Result<(), KernelError> {
+        Ok(self.wanted_cgroups.insert(id, 1, 0)?)
+    }
+
+    pub fn counter(&self, counter: Counter) -> Result<u64, KernelError> {
+        self.counter_at(counter as u32)
+    }
+
+    pub fn outcome(&self, outcome: Outcome) -> Result<u64, KernelError> {
+        self.counter_at(Counter::OUTCOMES + outcome as u32)
+    }
+
+    fn counter_at(&self, index: u32) -> Result<u64, KernelError> {
+        Ok(self.counters.get(&index, 0)?.iter().sum())
+    }
+
+    /// Run time of each program since it was loaded.
+    pub fn program_runs(&self) -> Vec<ProgramRun> {
+        self.ebpf
+            .programs()
+            .filter_map(|(name, program)| {
+                let info = program.info().ok()?;
+                Some(ProgramRun {
+                    name: name.to_owned(),
+                    run_time_ns: info.run_time().as_nanos() as u64,
+                    run_count: info.run_count(),
+                })
+            })
+            .collect()
+    }
+
+    /// Whether the kernel measures the programs' run time.
+    pub fn has_statistics(&self) -> bool {
+        self._statistics.is_some()
+    }
+}
+
+/// A power of two that holds a second's samples of all CPUs.
+fn ring_bytes(options: &KernelOptions<'_>) -> u32 {
+    (options.frequency * options.cpus * SAMPLE_BYTES)
+        .clamp(RING_BYTES as u64, MAX_RING_BYTES)
+        .next_power_of_two() as u32
+}

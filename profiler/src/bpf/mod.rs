@@ -1,0 +1,24 @@
+//! The kernel side, seen from userspace: loading and attaching the programs,
+//! the offsets they need, the maps they share with us, the events they send.
+
+mod btf;
+mod events;
+mod kernel;
+mod offsets;
+mod tables;
+
+pub use events::{Event, Sample};
+pub use kernel::{Gate, Kernel, KernelError, KernelOptions, ProgramRun};
+pub use offsets::OffsetsError;
+pub use tables::{TableError, TableMemory};
+
+/// A value of the ABI, as aya copies it into and out of maps.
+///
+/// aya's `Pod` cannot be implemented here for types of another crate.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+struct Shared<T>(T);
+
+// SAFETY: the types of `profiler_ebpf` that go through maps are `repr(C)` and
+// made of integers, with explicit padding.
+unsafe impl<T: Copy + 'static> aya::Pod for Shared<T> {}

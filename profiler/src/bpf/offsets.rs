@@ -1,0 +1,81 @@
+//! The kernel structures that the programs read, from the running kernel.
+
+use std::io;
+
+use profiler_ebpf::KernelOffsets;
+use thiserror::Error;
+
+use super::btf::Btf;
+
+const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+#[derive(Debug, Error)]
+pub enum OffsetsError {
+    #[error(
+        "this kernel has no type information ({VMLINUX}: {0}); \
+         use a kernel built with CONFIG_DEBUG_INFO_BTF, as those of all current distributions are"
+    )]
+    NoBtf(io::Error),
+    #[error("the kernel's type information in {VMLINUX} is damaged")]
+    Damaged,
+    #[error("the kernel's type information has no {0}; kernels from 5.10 on are supported")]
+    NoMember(&'static str),
+}
+
+/// What the type information told.
+pub struct KernelFacts {
+    pub offsets: KernelOffsets,
+    /// Index of the asked controller in `css_set.subsys`.
+    pub cgroup_v1_subsystem: u32,
+    pub has_task_pt_regs: bool,
+}
+
+/// `controller` is the version 1 controller whose cgroup ids are wanted, by
+/// its name in the kernel (`memory`, `cpuacct`, …).
+pub fn read(controller: Option<&str>) -> Result<KernelFacts, OffsetsError> {
+    let data = std::fs::read(VMLINUX).map_err(OffsetsError::NoBtf)?;
+    let btf = Btf::parse(&data).ok_or(OffsetsError::Damaged)?;
+    let member = |structure: &str, path: &str, shown: &'static str| {
+        btf.offset(structure, path)
+            .ok_or(OffsetsError::NoMember(shown))
+    };
+    macro_rules! offset {
+        ($structure:literal, $path:literal) => {
+            member($structure, $path, concat!($structure, ".", $path))?
+        };
+    }
+    let offsets = KernelOffsets {
+        task_flags: offset!("task_struct", "flags"),
+        task_mm: offset!("task_struct", "mm"),
+        task_pid: offset!("task_struct", "pid"),
+        task_tgid: offset!("task_struct", "tgid"),
+        task_group_leader: offset!("task_struct", "group_leader"),
+        task_start_boottime: offset!("task_struct", "start_boottime"),
+        task_self_exec_id: offset!("task_struct", "self_exec_id"),
+        task_comm: offset!("task_struct", "comm"),
+        task_stack: offset!("task_struct", "stack"),
+        task_cgroups: offset!("task_struct", "cgroups"),
+        task_thread_pointer: btf
+            .offset("task_struct", "thread.fsbase")
+            .unwrap_or(KernelOffsets::ABSENT),
+        task_signal: offset!("task_struct", "signal"),
+        signal_live: offset!("signal_struct", "live"),
+        css_set_default_cgroup: offset!("css_set", "dfl_cgrp"),
+        css_set_subsystems: offset!("css_set", "subsys"),
+        css_cgroup: offset!("cgroup_subsys_state", "cgroup"),
+        css_parent: offset!("cgroup_subsys_state", "parent"),
+        cgroup_self: offset!("cgroup", "self"),
+        cgroup_kernfs_node: offset!("cgroup", "kn"),
+        cgroup_root: offset!("cgroup", "root"),
+        cgroup_root_hierarchy_id: offset!("cgroup_root", "hierarchy_id"),
+        kernfs_node_id: offset!("kernfs_node", "id"),
+    };
+    let cgroup_v1_subsystem = controller
+        .and_then(|name| btf.enumerator(&format!("{name}_cgrp_id")))
+        .unwrap_or(KernelOffsets::ABSENT);
+    Ok(KernelFacts {
+        offsets,
+        cgroup_v1_subsystem,
+        has_task_pt_regs: btf.enumerator("BPF_FUNC_task_pt_regs").is_some(),
+    })
+}
