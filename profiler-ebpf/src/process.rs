@@ -68,7 +68,9 @@ impl KernelOffsets {
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct ProcessEntry {
-    pub start_boottime: u64,
+    /// Start of the process after boot in [`TICK_NS`], as `/proc/PID/stat`
+    /// tells it: userspace cannot know it any finer.
+    pub start_ticks: u64,
     /// `task_struct.self_exec_id` the mappings belong to, or
     /// [`ProcessEntry::ANY_EXEC`].
     pub exec_id: u32,
@@ -78,6 +80,10 @@ pub struct ProcessEntry {
     pub mapping_count: u32,
     pub reserved: u32,
 }
+
+/// Nanoseconds of a clock tick in `/proc`: `USER_HZ` is 100 on every
+/// architecture that we run on.
+pub const TICK_NS: u64 = 10_000_000;
 
 impl ProcessEntry {
     /// The process was scanned without an event that told its `exec_id`.

@@ -6,7 +6,7 @@
 //! moment its mappings do.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use profiler_ebpf::{Counter, EventKind, ProcessEvent, ProcessKey};
+use profiler_ebpf::{Counter, EventKind, ProcessEvent, ProcessKey, TICK_NS};
 
 use crate::{
     gate::{self, Verdict, Wanted},
@@ -50,11 +50,11 @@ pub fn fork(parent: *const u8, child: *const u8) {
         return;
     };
     let mut entry = *entry;
-    if entry.start_boottime != parent.process_key(parent_tgid).start_boottime {
+    if entry.start_ticks != parent.process_key(parent_tgid).start_boottime / TICK_NS {
         return;
     }
     let key = child.process_key(tgid);
-    entry.start_boottime = key.start_boottime;
+    entry.start_ticks = key.start_boottime / TICK_NS;
     // The event first: userspace must know that the child uses the parent's
     // range of mappings before it may be inserted.
     if send(EventKind::Fork, child, key, parent_tgid) && PROCESSES.insert(&tgid, &entry, 0).is_err()

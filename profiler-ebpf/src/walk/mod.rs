@@ -15,7 +15,7 @@ use aya_ebpf::{
 };
 use profiler_ebpf::{
     Counter, EventKind, MAX_KERNEL_FRAMES, MAX_USER_FRAMES, MAX_WORDS, Mapping, NO_EXECUTABLE,
-    Outcome, ProcessEntry, SampleHeader, Source,
+    Outcome, ProcessEntry, SampleHeader, Source, TICK_NS,
 };
 
 use crate::{
@@ -165,7 +165,7 @@ fn user_stack(context: &Context<'_>, wanted: Wanted, record: &mut Record, slot: 
         return;
     };
     let entry = *entry;
-    if entry.start_boottime != header.process.start_boottime
+    if entry.start_ticks != header.process.start_boottime / TICK_NS
         || (entry.exec_id != header.process.exec_id && entry.exec_id != ProcessEntry::ANY_EXEC)
     {
         return;

@@ -1,8 +1,43 @@
 //! Events as they come out of the ring buffer.
 
-use profiler_ebpf::{
-    CgroupEvent, EventKind, Outcome, ProcessEvent, SampleHeader,
-};
+use std::os::fd::{AsRawFd, RawFd};
+
+use aya::maps::{MapData, RingBuf};
+use profiler_ebpf::{CgroupEvent, EventKind, Outcome, ProcessEvent, SampleHeader};
+
+/// The ring buffer of the programs, apart from the other maps: these are
+/// written while an event is looked at.
+pub struct EventRing {
+    ring: RingBuf<MapData>,
+}
+
+impl EventRing {
+    pub(super) fn new(ring: RingBuf<MapData>) -> Self {
+        Self { ring }
+    }
+
+    /// Takes all events that are there, at most `limit`. Returns how many.
+    pub fn drain(&mut self, limit: usize, mut consume: impl FnMut(Event<'_>)) -> usize {
+        let mut taken = 0;
+        while taken < limit
+            && let Some(item) = self.ring.next()
+        {
+            taken += 1;
+            match Event::parse(&item) {
+                Some(event) => consume(event),
+                None => log::warn!("an event of {} bytes that no program sends", item.len()),
+            }
+        }
+        taken
+    }
+}
+
+/// Readable when a stack arrived that userspace can mend.
+impl AsRawFd for EventRing {
+    fn as_raw_fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+}
 
 /// One event. Borrows from the ring: it must be dealt with before the next.
 pub enum Event<'a> {

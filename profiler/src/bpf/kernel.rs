@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    os::fd::{AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
 };
 
 use aya::{
@@ -26,7 +26,7 @@ use thiserror::Error;
 
 use super::{
     Shared,
-    events::Event,
+    events::EventRing,
     offsets::{self, OffsetsError},
     tables::{SharedArray, TableError, TableMemory},
 };
@@ -102,7 +102,6 @@ pub struct ProgramRun {
 /// The loaded programs. Dropping it detaches and unloads them all.
 pub struct Kernel {
     ebpf: Ebpf,
-    events: RingBuf<MapData>,
     counters: PerCpuArray<MapData, u64>,
     processes: HashMap<MapData, u32, Shared<ProcessEntry>>,
     mappings: SharedArray<Mapping>,
@@ -112,6 +111,7 @@ pub struct Kernel {
     wanted_cgroups: HashMap<MapData, u64, u32>,
     samplers: BTreeMap<u32, PerfEventLinkId>,
     sample_period: u64,
+    map_bytes: u64,
     /// Keeps the kernel's run time statistics on.
     _statistics: Option<OwnedFd>,
 }
@@ -123,7 +123,7 @@ fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
 impl Kernel {
     /// Loads the programs and attaches those that follow processes. Nothing
     /// is sampled yet.
-    pub fn load(options: &KernelOptions<'_>) -> Result<Self, KernelError> {
+    pub fn load(options: &KernelOptions<'_>) -> Result<(Self, EventRing), KernelError> {
         let facts = offsets::read(options.cgroup_v1_controller)?;
         let sample_period = 1_000_000_000 / options.frequency;
         let settings = Settings {
@@ -146,12 +146,13 @@ impl Kernel {
             .override_global("SETTINGS", &Shared(settings), true)
             .map_max_entries("EVENTS", ring_bytes(options))
             .load(OBJECT)?;
+        let map_bytes = ebpf.maps().map(|(_, map)| memory_of(map)).sum();
         let mappings = take(&mut ebpf, "MAPPINGS")?;
         let Map::Array(mappings) = mappings else {
             return Err(KernelError::Incomplete("array MAPPINGS"));
         };
+        let ring = EventRing::new(RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?);
         let mut kernel = Self {
-            events: RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?,
             counters: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
             processes: HashMap::try_from(take(&mut ebpf, "PROCESSES")?)?,
             mappings: SharedArray::new(mappings.fd(), MAX_MAPPINGS).map_err(TableError::Map)?,
@@ -161,6 +162,7 @@ impl Kernel {
             wanted_cgroups: HashMap::try_from(take(&mut ebpf, "WANTED_CGROUPS")?)?,
             samplers: BTreeMap::new(),
             sample_period,
+            map_bytes,
             ebpf,
             _statistics: statistics,
         };
@@ -168,7 +170,7 @@ impl Kernel {
         for (name, tracepoint) in LIFECYCLE {
             kernel.attach_tracepoint(name, tracepoint)?;
         }
-        Ok(kernel)
+        Ok((kernel, ring))
     }
 
     fn load_sampler(&mut self) -> Result<(), KernelError> {
@@ -246,26 +248,6 @@ impl Kernel {
         self.samplers.keys().copied().collect()
     }
 
-    /// Readable when a stack arrived that userspace can mend.
-    pub fn wake_fd(&self) -> RawFd {
-        self.events.as_raw_fd()
-    }
-
-    /// Takes all events that are there, at most `limit`. Returns how many.
-    pub fn drain(&mut self, limit: usize, mut consume: impl FnMut(Event<'_>)) -> usize {
-        let mut taken = 0;
-        while taken < limit
-            && let Some(item) = self.events.next()
-        {
-            taken += 1;
-            match Event::parse(&item) {
-                Some(event) => consume(event),
-                None => log::warn!("an event of {} bytes that no program sends", item.len()),
-            }
-        }
-        taken
-    }
-
     /// Publishes a process; its mappings must have been written before.
     pub fn set_process(&mut self, tgid: u32, entry: ProcessEntry) -> Result<(), KernelError> {
         Ok(self.processes.insert(tgid, Shared(entry), 0)?)
@@ -290,13 +272,6 @@ impl Kernel {
     /// Puts a table in place; [`Self::set_executable`] makes it visible.
     pub fn set_table(&mut self, slot: u32, table: &TableMemory) -> Result<(), KernelError> {
         Ok(self.tables.set(slot, &table.map, 0)?)
-    }
-
-    /// Frees a slot's table.
-    pub fn remove_table(&mut self, slot: u32, empty: &TableMemory) -> Result<(), KernelError> {
-        // aya has no removal from arrays of maps: an empty table frees the
-        // memory as well.
-        self.set_table(slot, empty)
     }
 
     pub fn want_process(&mut self, tgid: u32) -> Result<(), KernelError> {
@@ -334,6 +309,17 @@ impl Kernel {
             .collect()
     }
 
+    /// Nanoseconds of CPU time that one sample stands for.
+    pub fn sample_period(&self) -> u64 {
+        self.sample_period
+    }
+
+    /// Memory of the maps besides the unwind tables, as the kernel reports
+    /// it in `fdinfo`, bytes.
+    pub fn map_bytes(&self) -> u64 {
+        self.map_bytes
+    }
+
     /// Whether the kernel measures the programs' run time.
     pub fn has_statistics(&self) -> bool {
         self._statistics.is_some()
@@ -345,4 +331,22 @@ fn ring_bytes(options: &KernelOptions<'_>) -> u32 {
     (options.frequency * options.cpus * SAMPLE_BYTES)
         .clamp(RING_BYTES as u64, MAX_RING_BYTES)
         .next_power_of_two() as u32
+}
+
+/// Memory that the kernel charges for a map, bytes; 0 where it does not say.
+fn memory_of(map: &Map) -> u64 {
+    let data = match map {
+        Map::Array(data)
+        | Map::ArrayOfMaps(data)
+        | Map::HashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::RingBuf(data) => data,
+        _ => return 0,
+    };
+    let descriptor = data.fd().as_fd().as_raw_fd();
+    std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}"))
+        .unwrap_or_default()
+        .lines()
+        .find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok())
+        .unwrap_or(0)
 }

@@ -7,7 +7,7 @@ mod kernel;
 mod offsets;
 mod tables;
 
-pub use events::{Event, Sample};
+pub use events::{Event, EventRing, Sample};
 pub use kernel::{Gate, Kernel, KernelError, KernelOptions, ProgramRun};
 pub use offsets::OffsetsError;
 pub use tables::{TableError, TableMemory};

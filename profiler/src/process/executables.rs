@@ -1,0 +1,443 @@
+//! Executables: one for each file, however many processes map it.
+
+use std::{
+    fs::File,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use profiler_ebpf::{Executable as KernelExecutable, MAX_EXECUTABLES, state};
+use rustc_hash::FxHashMap;
+
+use super::{
+    Image, ImageError, MapsEntry,
+    image::Parts,
+    vdso,
+    workers::{Built, Origin, Workers},
+};
+use crate::{
+    bpf::{Kernel, TableMemory},
+    elf::{Elf, Segment},
+};
+
+/// Index of an [`Executable`]; never used again for another.
+pub type ExecutableId = u32;
+
+/// How long a slot rests before another executable gets it: events that name
+/// it may still be on their way.
+const REST: Duration = Duration::from_secs(3);
+
+/// Executables, removed or not, that are remembered at most.
+const MAX_REMEMBERED: usize = 1 << 18;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TableState {
+    /// Nobody needed it yet.
+    NotAsked,
+    Building,
+    Ready,
+    /// There is no unwind information: its code is walked by frame pointers.
+    FramePointers,
+    Failed(String),
+}
+
+pub struct Executable {
+    /// Where it is in the kernel side's arrays, while it is mapped.
+    slot: Option<u32>,
+    origin: Origin,
+    /// As its first process names it.
+    pub path: PathBuf,
+    pub build_id: Vec<u8>,
+    pub debug_link: Option<(String, u32)>,
+    segments: Vec<Segment>,
+    /// Process mappings that refer to it.
+    users: u32,
+    pub state: TableState,
+    table: Option<TableMemory>,
+    /// A process that maps it: the way to its container's files.
+    pub seen_in: u32,
+    /// Frames that lie in it were recorded.
+    pub sampled: bool,
+}
+
+impl Executable {
+    /// `None` for the vDSO.
+    pub fn file(&self) -> Option<&Arc<File>> {
+        match &self.origin {
+            Origin::File(file) => Some(file),
+            Origin::Memory(_) => None,
+        }
+    }
+
+    /// The image of the vDSO.
+    pub fn memory(&self) -> Option<&[u8]> {
+        match &self.origin {
+            Origin::File(_) => None,
+            Origin::Memory(bytes) => Some(bytes),
+        }
+    }
+}
+
+/// What tells one file from another in `/proc/PID/maps`.
+///
+/// The file is held open as long as it is known, so its inode number cannot
+/// be given to another file meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct FileKey {
+    device: (u32, u32),
+    inode: u64,
+}
+
+const VDSO_KEY: FileKey = FileKey {
+    device: (u32::MAX, u32::MAX),
+    inode: 0,
+};
+
+/// What a mapping's file turned out to be.
+pub enum Found {
+    Executable { id: ExecutableId, bias: u64 },
+    /// No ELF file: code made at run time, kept in a file in memory.
+    NotElf,
+    /// It could not be opened or understood.
+    Unusable,
+}
+
+pub struct Executables {
+    all: Vec<Executable>,
+    by_file: FxHashMap<FileKey, ExecutableId>,
+    /// Files that are no ELF, or that could not be read.
+    refused: FxHashMap<FileKey, bool>,
+    slots: Vec<Option<ExecutableId>>,
+    resting: Vec<(Instant, u32)>,
+    vdso: Option<Arc<Vec<u8>>>,
+    empty_table: Option<TableMemory>,
+    /// Slots that were asked for when none was left.
+    pub refused_slots: u64,
+    pub unreadable: u64,
+    pub built: u64,
+    pub build_cpu_ns: u64,
+}
+
+impl Executables {
+    pub fn new() -> Self {
+        Self {
+            all: Vec::new(),
+            by_file: FxHashMap::default(),
+            refused: FxHashMap::default(),
+            slots: vec![None; MAX_EXECUTABLES],
+            resting: Vec::new(),
+            vdso: vdso::read().map(Arc::new),
+            empty_table: None,
+            refused_slots: 0,
+            unreadable: 0,
+            built: 0,
+            build_cpu_ns: 0,
+        }
+    }
+
+    pub fn get(&self, id: ExecutableId) -> &Executable {
+        &self.all[id as usize]
+    }
+
+    /// The executable in a slot of the kernel side.
+    pub fn in_slot(&self, slot: u32) -> Option<ExecutableId> {
+        *self.slots.get(slot as usize)?
+    }
+
+    pub fn slot_of(&self, id: ExecutableId) -> Option<u32> {
+        self.all[id as usize].slot
+    }
+
+    pub fn mark_sampled(&mut self, id: ExecutableId) {
+        self.all[id as usize].sampled = true;
+    }
+
+    /// Executables with frames in the recording.
+    pub fn sampled(&self) -> impl Iterator<Item = (ExecutableId, &Executable)> {
+        (0..)
+            .zip(&self.all)
+            .filter(|(_, executable)| executable.sampled)
+    }
+
+    /// Executables whose table could not be built, though a stack needed it.
+    pub fn failures(&self) -> impl Iterator<Item = (std::path::Display<'_>, &str)> {
+        self.all.iter().filter_map(|executable| match &executable.state {
+            TableState::Failed(reason) if executable.sampled => {
+                Some((executable.path.display(), reason.as_str()))
+            }
+            _ => None,
+        })
+    }
+
+    /// Bytes of the tables in the kernel.
+    pub fn table_bytes(&self) -> u64 {
+        self.all
+            .iter()
+            .filter_map(|executable| executable.table.as_ref())
+            .map(TableMemory::bytes)
+            .sum()
+    }
+
+    /// Executables that are mapped now.
+    pub fn mapped(&self) -> usize {
+        self.all
+            .iter()
+            .filter(|executable| executable.slot.is_some())
+            .count()
+    }
+
+    /// Finds or makes the executable of a mapping, and counts the mapping.
+    pub fn acquire(&mut self, tgid: u32, entry: &MapsEntry, kernel: &mut Kernel) -> Found {
+        let key = if entry.is_vdso() {
+            VDSO_KEY
+        } else {
+            FileKey {
+                device: entry.device,
+                inode: entry.inode,
+            }
+        };
+        if let Some(&is_elf) = self.refused.get(&key) {
+            return if is_elf { Found::Unusable } else { Found::NotElf };
+        }
+        let id = match self.by_file.get(&key) {
+            Some(&id) => id,
+            None => match self.open(tgid, entry, key) {
+                Ok(id) => id,
+                Err(refusal) => return refusal,
+            },
+        };
+        if self.all[id as usize].slot.is_none() && !self.give_slot(id, kernel) {
+            self.refused_slots += 1;
+            return Found::Unusable;
+        }
+        let executable = &mut self.all[id as usize];
+        let Some(bias) = crate::elf::bias(&executable.segments, entry.start, entry.offset) else {
+            return Found::Unusable;
+        };
+        executable.users += 1;
+        executable.seen_in = tgid;
+        Found::Executable { id, bias }
+    }
+
+    fn open(&mut self, tgid: u32, entry: &MapsEntry, key: FileKey) -> Result<ExecutableId, Found> {
+        if self.all.len() >= MAX_REMEMBERED {
+            return Err(Found::Unusable);
+        }
+        let origin = if key == VDSO_KEY {
+            Origin::Memory(self.vdso.clone().ok_or(Found::Unusable)?)
+        } else {
+            match open_mapped_file(tgid, entry) {
+                Ok(file) => Origin::File(Arc::new(file)),
+                Err(error) => {
+                    // The process may just have ended: not remembered.
+                    log::debug!("{}: {error}", entry.path.display());
+                    self.unreadable += 1;
+                    return Err(Found::Unusable);
+                }
+            }
+        };
+        match describe(&origin) {
+            Ok((segments, build_id, debug_link)) => {
+                let id = self.all.len() as ExecutableId;
+                self.all.push(Executable {
+                    slot: None,
+                    origin,
+                    path: entry.path.clone(),
+                    build_id,
+                    debug_link,
+                    segments,
+                    users: 0,
+                    state: TableState::NotAsked,
+                    table: None,
+                    seen_in: tgid,
+                    sampled: false,
+                });
+                self.by_file.insert(key, id);
+                Ok(id)
+            }
+            Err(Refusal::NotElf) => {
+                self.refused.insert(key, false);
+                Err(Found::NotElf)
+            }
+            Err(Refusal::Damaged(reason)) => {
+                log::warn!("{}: {reason}", entry.path.display());
+                self.unreadable += 1;
+                self.refused.insert(key, true);
+                Err(Found::Unusable)
+            }
+        }
+    }
+
+    fn give_slot(&mut self, id: ExecutableId, kernel: &mut Kernel) -> bool {
+        let now = Instant::now();
+        let free = self.slots.iter().position(Option::is_none).filter(|&slot| {
+            !self.resting.iter().any(|&(_, resting)| resting as usize == slot)
+        });
+        let free = free.or_else(|| {
+            self.resting.retain(|&(since, _)| now.duration_since(since) < REST);
+            (0..self.slots.len()).find(|&slot| {
+                self.slots[slot].is_none()
+                    && !self.resting.iter().any(|&(_, resting)| resting as usize == slot)
+            })
+        });
+        let Some(slot) = free else {
+            return false;
+        };
+        if kernel
+            .set_executable(slot as u32, KernelExecutable::default())
+            .is_err()
+        {
+            return false;
+        }
+        self.slots[slot] = Some(id);
+        let executable = &mut self.all[id as usize];
+        executable.slot = Some(slot as u32);
+        executable.state = TableState::NotAsked;
+        true
+    }
+
+    /// A mapping of the executable is gone. With the last one its table is
+    /// freed, and, unless it is part of the recording, the file closed.
+    pub fn release(&mut self, id: ExecutableId, kernel: &mut Kernel) {
+        let executable = &mut self.all[id as usize];
+        executable.users = executable.users.saturating_sub(1);
+        if executable.users > 0 {
+            return;
+        }
+        let Some(slot) = executable.slot.take() else {
+            return;
+        };
+        self.slots[slot as usize] = None;
+        self.resting.push((Instant::now(), slot));
+        let _ = kernel.set_executable(slot, KernelExecutable::default());
+        if executable.table.take().is_some() {
+            if self.empty_table.is_none() {
+                self.empty_table = TableMemory::new(&[]).ok();
+            }
+            if let Some(empty) = &self.empty_table {
+                let _ = kernel.set_table(slot, empty);
+            }
+        }
+        self.all[id as usize].state = TableState::NotAsked;
+        self.forget_unused();
+    }
+
+    /// Closes files that are neither mapped nor part of the recording, when
+    /// many have piled up.
+    fn forget_unused(&mut self) {
+        const MANY: usize = 512;
+        if self.by_file.len() <= self.mapped() + MANY {
+            return;
+        }
+        let all = &mut self.all;
+        self.by_file.retain(|_, id| {
+            let executable = &mut all[*id as usize];
+            let keep = executable.slot.is_some() || executable.sampled;
+            if !keep {
+                executable.origin = Origin::Memory(Arc::default());
+                executable.segments = Vec::new();
+            }
+            keep
+        });
+    }
+
+    /// Wants the table of an executable; `demand` says how much.
+    pub fn ask(&mut self, id: ExecutableId, demand: u64, workers: &Workers) {
+        let executable = &mut self.all[id as usize];
+        match executable.state {
+            TableState::NotAsked => {
+                executable.state = TableState::Building;
+                workers.ask(id, &executable.origin, demand);
+            }
+            TableState::Building if demand > 0 => workers.press(id),
+            _ => {}
+        }
+    }
+
+    /// Puts a finished table in place.
+    pub fn install(&mut self, built: Built, kernel: &mut Kernel) {
+        self.built += 1;
+        self.build_cpu_ns += built.cpu_ns;
+        let executable = &mut self.all[built.id as usize];
+        let Some(slot) = executable.slot else {
+            // All its processes ended meanwhile.
+            executable.state = TableState::NotAsked;
+            return;
+        };
+        let (info, new_state) = match built.result {
+            Ok((memory, info)) => match kernel.set_table(slot, &memory) {
+                Ok(()) => {
+                    executable.table = Some(memory);
+                    let new_state = if info.state == state::FRAME_POINTERS {
+                        TableState::FramePointers
+                    } else {
+                        TableState::Ready
+                    };
+                    (info, new_state)
+                }
+                Err(error) => failed(error.to_string()),
+            },
+            Err(reason) => failed(reason),
+        };
+        if let TableState::Failed(reason) = &new_state {
+            log::warn!("{}: {reason}", executable.path.display());
+        }
+        executable.state = match kernel.set_executable(slot, info) {
+            Ok(()) => new_state,
+            Err(error) => TableState::Failed(error.to_string()),
+        };
+    }
+}
+
+fn failed(reason: String) -> (KernelExecutable, TableState) {
+    let info = KernelExecutable {
+        state: state::UNAVAILABLE,
+        ..KernelExecutable::default()
+    };
+    (info, TableState::Failed(reason))
+}
+
+enum Refusal {
+    NotElf,
+    Damaged(String),
+}
+
+type Description = (Vec<Segment>, Vec<u8>, Option<(String, u32)>);
+
+fn describe(origin: &Origin) -> Result<Description, Refusal> {
+    let read;
+    let bytes: &[u8] = match origin {
+        Origin::Memory(bytes) => bytes,
+        Origin::File(file) => {
+            read = Image::read(file, Parts::Description).map_err(|error| match error {
+                ImageError::NotElf => Refusal::NotElf,
+                other => Refusal::Damaged(other.to_string()),
+            })?;
+            read.bytes()
+        }
+    };
+    let elf = Elf::parse(bytes).map_err(|error| Refusal::Damaged(error.to_string()))?;
+    Ok((
+        elf.segments().to_vec(),
+        elf.build_id().unwrap_or_default().to_vec(),
+        elf.debug_link(),
+    ))
+}
+
+/// Opens the file behind a mapping: through `map_files`, which works for
+/// deleted files and in any mount namespace; without the privilege for it,
+/// through the process's root, if that is still the same file.
+fn open_mapped_file(tgid: u32, entry: &MapsEntry) -> std::io::Result<File> {
+    let link = format!("/proc/{tgid}/map_files/{:x}-{:x}", entry.start, entry.end);
+    File::open(&link).or_else(|first| {
+        let below_root = entry.path.strip_prefix("/").map_err(|_| first)?;
+        let file = File::open(Path::new(&format!("/proc/{tgid}/root")).join(below_root))?;
+        if file.metadata()?.ino() == entry.inode {
+            Ok(file)
+        } else {
+            Err(std::io::Error::other("the file was replaced"))
+        }
+    })
+}

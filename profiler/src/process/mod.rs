@@ -1,0 +1,35 @@
+//! Processes, their mappings, and the executables behind them: what the
+//! walker must be told, and what its frames mean afterwards.
+//!
+//! Everything is found lazily: a process is scanned when its first sample
+//! asks for it, a table is built when a stack needs it. The kernel side
+//! follows forks, execs and exits by itself; userspace learns of them through
+//! events and frees what nobody maps any more.
+
+mod executables;
+mod image;
+mod maps;
+mod ranges;
+mod table;
+mod vdso;
+mod workers;
+
+pub use executables::{Executable, ExecutableId, Executables, TableState};
+pub use image::{Image, ImageError};
+pub use maps::{MapsEntry, read_maps};
+pub use table::{ProcessTable, TableCounts, Translated};
+
+/// Start of a process in clock ticks after boot, field 22 of
+/// `/proc/PID/stat`, or `None` if it is gone.
+pub fn start_ticks(tgid: u32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{tgid}/stat")).ok()?;
+    // The name, field 2, may hold anything; the last parenthesis ends it.
+    let after = stat.iter().rposition(|&byte| byte == b')')? + 2;
+    let fields = std::str::from_utf8(stat.get(after..)?).ok()?;
+    fields.split(' ').nth(22 - 3)?.parse().ok()
+}
+
+/// What `/proc/PID/stat` shows for a start given in nanoseconds.
+pub fn ticks_of(start_boottime: u64) -> u64 {
+    start_boottime / profiler_ebpf::TICK_NS
+}

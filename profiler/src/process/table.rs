@@ -1,0 +1,379 @@
+//! The table of processes: what each maps, kept in step with the kernel side.
+
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use profiler_ebpf::{
+    Frame, MAX_MAPPINGS, Mapping, NO_EXECUTABLE, Outcome, ProcessEntry, ProcessEvent, ProcessKey,
+};
+use rustc_hash::FxHashMap;
+
+use super::{
+    ExecutableId, Executables, MapsEntry,
+    executables::Found,
+    ranges::{Range, Ranges},
+    read_maps, start_ticks, ticks_of,
+    workers::{Built, Workers},
+};
+use crate::bpf::{Kernel, Sample};
+
+/// Executable mappings of one process at most; more are cut and counted.
+const MAX_PROCESS_MAPPINGS: usize = 1 << 14;
+/// After a scan that changed nothing, wait this long, doubled each time.
+const FIRST_BACKOFF: Duration = Duration::from_millis(20);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// How often processes are looked at that may have ended unnoticed.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What went wrong or was cut, for the report.
+#[derive(Clone, Debug, Default)]
+pub struct TableCounts {
+    pub scans: u64,
+    /// Processes that were gone when we came to read their mappings.
+    pub gone: u64,
+    pub mappings_cut: u64,
+    /// `PROCESSES` or `MAPPINGS` was full.
+    pub full: u64,
+}
+
+/// What a process maps, shared with its forks.
+struct Layout {
+    range: Range,
+    mappings: Vec<Mapping>,
+    executables: Vec<ExecutableId>,
+}
+
+struct Process {
+    /// In clock ticks after boot, as `/proc/PID/stat` tells it.
+    start_ticks: u64,
+    /// [`ProcessEntry::ANY_EXEC`] when no event told it.
+    exec_id: u32,
+    layout: Rc<Layout>,
+    last_scan: Instant,
+    backoff: Duration,
+}
+
+pub struct ProcessTable {
+    processes: FxHashMap<u32, Process>,
+    ranges: Ranges,
+    pub executables: Executables,
+    workers: Workers,
+    counts: TableCounts,
+    last_sweep: Instant,
+}
+
+impl ProcessTable {
+    pub fn new(workers: usize) -> std::io::Result<Self> {
+        Ok(Self {
+            processes: FxHashMap::default(),
+            ranges: Ranges::new(MAX_MAPPINGS as u32),
+            executables: Executables::new(),
+            workers: Workers::start(workers)?,
+            counts: TableCounts::default(),
+            last_sweep: Instant::now(),
+        })
+    }
+
+    pub fn counts(&self) -> &TableCounts {
+        &self.counts
+    }
+
+    /// Processes known now.
+    pub fn len(&self) -> usize {
+        self.processes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.processes.is_empty()
+    }
+
+    /// Unwind tables that are still being made.
+    pub fn pending_tables(&self) -> usize {
+        self.workers.pending()
+    }
+
+    /// Waits for the next finished table and puts it in place.
+    pub async fn next_table(&mut self) -> Option<Built> {
+        self.workers.next().await
+    }
+
+    pub fn install(&mut self, built: Built, kernel: &mut Kernel) {
+        self.executables.install(built, kernel);
+    }
+
+    /// Puts in place what is finished by now.
+    pub fn install_finished(&mut self, kernel: &mut Kernel) {
+        while let Some(built) = self.workers.try_next() {
+            self.executables.install(built, kernel);
+        }
+    }
+
+    /// Learns from how a sample's walk ended what the kernel side lacks.
+    pub fn learn(&mut self, sample: &Sample<'_>, kernel: &mut Kernel) {
+        let key = sample.header.process;
+        match sample.outcome {
+            Outcome::ProcessUnknown | Outcome::MappingUnknown => {
+                let demand = u64::from(sample.outcome == Outcome::ProcessUnknown);
+                self.scan(key.tgid, Some(key), demand, kernel);
+            }
+            Outcome::TableNotReady => {
+                if let Some(id) = self.executables.in_slot(sample.header.failed_executable) {
+                    self.executables.ask(id, 1, &self.workers);
+                }
+                // Its other executables are needed next.
+                if let Some(process) = self.processes.get(&key.tgid) {
+                    let layout = Rc::clone(&process.layout);
+                    for &id in &layout.executables {
+                        self.executables.ask(id, 0, &self.workers);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Scans a process before its first sample. `exec_id` is not known then.
+    pub fn prepare(&mut self, tgid: u32, kernel: &mut Kernel) {
+        self.scan(tgid, None, 1, kernel);
+    }
+
+    fn scan(&mut self, tgid: u32, key: Option<ProcessKey>, demand: u64, kernel: &mut Kernel) {
+        let now = Instant::now();
+        let exec_id = key.map_or(ProcessEntry::ANY_EXEC, |key| key.exec_id);
+        let mut backoff = FIRST_BACKOFF;
+        if let Some(known) = self.processes.get(&tgid)
+            && known.exec_id == exec_id
+            && key.is_none_or(|key| known.start_ticks == ticks_of(key.start_boottime))
+        {
+            if now.duration_since(known.last_scan) < known.backoff {
+                return;
+            }
+            backoff = (known.backoff * 2).min(MAX_BACKOFF);
+        }
+        self.counts.scans += 1;
+        let (started, maps) = match (start_ticks(tgid), read_maps(tgid)) {
+            (Some(ticks), Ok(maps))
+                if key.is_none_or(|key| ticks_of(key.start_boottime) == ticks) =>
+            {
+                (ticks, maps)
+            }
+            _ => {
+                // It ended, or another process has its pid by now.
+                self.counts.gone += 1;
+                return;
+            }
+        };
+        let (mappings, executables) = self.resolve(tgid, &maps, kernel);
+        for &id in &executables {
+            self.executables.ask(id, demand, &self.workers);
+        }
+        let unchanged = self
+            .processes
+            .get(&tgid)
+            .filter(|known| known.layout.mappings == mappings)
+            .map(|known| Rc::clone(&known.layout));
+        let layout = match unchanged {
+            Some(layout) => {
+                for id in executables {
+                    self.executables.release(id, kernel);
+                }
+                layout
+            }
+            None => {
+                backoff = FIRST_BACKOFF;
+                let Some(range) = self.ranges.allocate(mappings.len() as u32, now) else {
+                    self.counts.full += 1;
+                    for id in executables {
+                        self.executables.release(id, kernel);
+                    }
+                    return;
+                };
+                kernel.write_mappings(range.first, &mappings);
+                Rc::new(Layout {
+                    range,
+                    mappings,
+                    executables,
+                })
+            }
+        };
+        let process = Process {
+            start_ticks: started,
+            exec_id,
+            layout,
+            last_scan: now,
+            backoff,
+        };
+        self.publish(tgid, process, kernel);
+    }
+
+    /// Makes a process known to the kernel side, then gives back what it
+    /// replaces.
+    fn publish(&mut self, tgid: u32, process: Process, kernel: &mut Kernel) {
+        let entry = ProcessEntry {
+            start_ticks: process.start_ticks,
+            exec_id: process.exec_id,
+            first_mapping: process.layout.range.first,
+            mapping_count: process.layout.range.length,
+            reserved: 0,
+        };
+        if kernel.set_process(tgid, entry).is_err() {
+            self.counts.full += 1;
+        }
+        if let Some(old) = self.processes.insert(tgid, process) {
+            self.give_back(old.layout, kernel);
+        }
+    }
+
+    fn resolve(
+        &mut self,
+        tgid: u32,
+        maps: &[MapsEntry],
+        kernel: &mut Kernel,
+    ) -> (Vec<Mapping>, Vec<ExecutableId>) {
+        let mut mappings: Vec<Mapping> = Vec::with_capacity(maps.len());
+        let mut executables = Vec::new();
+        for entry in maps {
+            let (executable, bias) = if entry.inode == 0 && !entry.is_vdso() {
+                (NO_EXECUTABLE, 0)
+            } else {
+                match self.executables.acquire(tgid, entry, kernel) {
+                    Found::Executable { id, bias } => {
+                        executables.push(id);
+                        match self.executables.slot_of(id) {
+                            Some(slot) => (slot, bias),
+                            None => continue,
+                        }
+                    }
+                    Found::NotElf => (NO_EXECUTABLE, 0),
+                    Found::Unusable => continue,
+                }
+            };
+            // A JIT compiler's mappings are often many and side by side.
+            if executable == NO_EXECUTABLE
+                && let Some(last) = mappings.last_mut()
+                && last.executable == NO_EXECUTABLE
+                && last.end == entry.start
+            {
+                last.end = entry.end;
+                continue;
+            }
+            mappings.push(Mapping {
+                start: entry.start,
+                end: entry.end,
+                bias,
+                executable,
+                reserved: 0,
+            });
+        }
+        if mappings.len() > MAX_PROCESS_MAPPINGS {
+            self.counts.mappings_cut += (mappings.len() - MAX_PROCESS_MAPPINGS) as u64;
+            mappings.truncate(MAX_PROCESS_MAPPINGS);
+        }
+        (mappings, executables)
+    }
+
+    /// With the last process that has it, a layout's range and executables
+    /// are free again.
+    fn give_back(&mut self, layout: Rc<Layout>, kernel: &mut Kernel) {
+        let Some(layout) = Rc::into_inner(layout) else {
+            return;
+        };
+        self.ranges.release(layout.range, Instant::now());
+        for id in layout.executables {
+            self.executables.release(id, kernel);
+        }
+    }
+
+    /// The kernel side has given the child its parent's entry already.
+    pub fn forked(&mut self, event: &ProcessEvent, kernel: &mut Kernel) {
+        let Some(parent) = self.processes.get(&event.parent_tgid) else {
+            // The parent's entry is gone here, so what the child inherited
+            // may be given back at any time.
+            kernel.remove_process(event.process.tgid);
+            return;
+        };
+        let child = Process {
+            start_ticks: ticks_of(event.process.start_boottime),
+            exec_id: parent.exec_id,
+            layout: Rc::clone(&parent.layout),
+            last_scan: Instant::now(),
+            backoff: FIRST_BACKOFF,
+        };
+        // Published again, with the layout that the parent has here: it may
+        // have been scanned anew between the fork and now.
+        self.publish(event.process.tgid, child, kernel);
+    }
+
+    /// Another program runs in the process now.
+    pub fn executed(&mut self, event: &ProcessEvent, kernel: &mut Kernel) {
+        if self.forget(event.process.tgid, kernel) {
+            kernel.remove_process(event.process.tgid);
+        }
+    }
+
+    pub fn exited(&mut self, event: &ProcessEvent, kernel: &mut Kernel) {
+        let tgid = event.process.tgid;
+        let same = self
+            .processes
+            .get(&tgid)
+            .is_some_and(|known| known.start_ticks == ticks_of(event.process.start_boottime));
+        if same && self.forget(tgid, kernel) {
+            kernel.remove_process(tgid);
+        }
+    }
+
+    fn forget(&mut self, tgid: u32, kernel: &mut Kernel) -> bool {
+        let Some(process) = self.processes.remove(&tgid) else {
+            return false;
+        };
+        self.give_back(process.layout, kernel);
+        true
+    }
+
+    /// Removes processes whose end was not told, as when events were lost.
+    pub fn sweep(&mut self, kernel: &mut Kernel) {
+        if self.last_sweep.elapsed() < SWEEP_INTERVAL {
+            return;
+        }
+        self.last_sweep = Instant::now();
+        let ended: Vec<u32> = self
+            .processes
+            .iter()
+            .filter(|&(&tgid, process)| start_ticks(tgid) != Some(process.start_ticks))
+            .map(|(&tgid, _)| tgid)
+            .collect();
+        for tgid in ended {
+            kernel.remove_process(tgid);
+            self.forget(tgid, kernel);
+        }
+    }
+
+    /// The executable and address that a recorded frame means, and notes that
+    /// the executable is part of the recording.
+    pub fn translate(&mut self, frame: Frame) -> Translated {
+        match frame {
+            Frame::Native {
+                executable,
+                address,
+            } => match self.executables.in_slot(executable) {
+                Some(id) => {
+                    self.executables.mark_sampled(id);
+                    Translated::Native { id, address }
+                }
+                None => Translated::Unknown,
+            },
+            Frame::Raw { address } => Translated::Raw { address },
+        }
+    }
+}
+
+/// A user frame, after its slot was looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Translated {
+    Native { id: ExecutableId, address: u64 },
+    Raw { address: u64 },
+    /// Its executable is gone.
+    Unknown,
+}

@@ -1,0 +1,188 @@
+//! Worker threads that build unwind tables, what hurts most first.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+};
+
+use profiler_ebpf::Executable;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::{ExecutableId, Image, image::Parts};
+use crate::{bpf::TableMemory, elf::Elf, unwind};
+
+/// Where a table's bytes come from.
+#[derive(Clone)]
+pub enum Origin {
+    File(Arc<File>),
+    /// The vDSO's image.
+    Memory(Arc<Vec<u8>>),
+}
+
+/// A table that was built, or why it could not be.
+pub struct Built {
+    pub id: ExecutableId,
+    pub result: Result<(TableMemory, Executable), String>,
+    /// CPU time of building it, nanoseconds.
+    pub cpu_ns: u64,
+}
+
+struct Job {
+    origin: Origin,
+    /// Samples that ended for want of this table.
+    demand: u64,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: HashMap<ExecutableId, Job>,
+    running: usize,
+    stop: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+impl Shared {
+    /// A worker that panicked leaves the queue as it was: whole.
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub struct Workers {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    results: UnboundedReceiver<Built>,
+}
+
+impl Workers {
+    pub fn start(count: usize) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let (sender, results) = unbounded_channel();
+        let threads = (0..count)
+            .map(|_| {
+                let shared = Arc::clone(&shared);
+                let sender = sender.clone();
+                std::thread::Builder::new()
+                    .name("unwind-table".to_owned())
+                    .spawn(move || work(&shared, &sender))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            shared,
+            threads,
+            results,
+        })
+    }
+
+    /// Asks for a table, or says that it is wanted more.
+    pub fn ask(&self, id: ExecutableId, origin: &Origin, demand: u64) {
+        let mut queue = self.shared.lock();
+        queue
+            .jobs
+            .entry(id)
+            .or_insert_with(|| Job {
+                origin: origin.clone(),
+                demand: 0,
+            })
+            .demand += demand;
+        self.shared.changed.notify_one();
+    }
+
+    /// Raises the demand for a table that is still waiting.
+    pub fn press(&self, id: ExecutableId) {
+        if let Some(job) = self.shared.lock().jobs.get_mut(&id) {
+            job.demand += 1;
+        }
+    }
+
+    /// Tables that wait or are being built.
+    pub fn pending(&self) -> usize {
+        let queue = self.shared.lock();
+        queue.jobs.len() + queue.running
+    }
+
+    pub fn try_next(&mut self) -> Option<Built> {
+        self.results.try_recv().ok()
+    }
+
+    /// Waits for the next result.
+    pub async fn next(&mut self) -> Option<Built> {
+        self.results.recv().await
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        {
+            let mut queue = self.shared.lock();
+            queue.stop = true;
+            queue.jobs.clear();
+        }
+        self.shared.changed.notify_all();
+        for thread in self.threads.drain(..) {
+            // A worker that panicked has nothing left to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn work(shared: &Shared, results: &UnboundedSender<Built>) {
+    let mut queue = shared.lock();
+    loop {
+        if queue.stop {
+            return;
+        }
+        let wanted = queue
+            .jobs
+            .iter()
+            .max_by_key(|(_, job)| job.demand)
+            .map(|(&id, _)| id);
+        let Some((id, job)) = wanted.and_then(|id| Some((id, queue.jobs.remove(&id)?))) else {
+            queue = shared
+                .changed
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
+            continue;
+        };
+        queue.running += 1;
+        drop(queue);
+        let before = thread_cpu_ns();
+        let result = build(&job.origin);
+        let cpu_ns = thread_cpu_ns().saturating_sub(before);
+        let sent = results.send(Built { id, result, cpu_ns });
+        queue = shared.lock();
+        queue.running -= 1;
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+fn build(origin: &Origin) -> Result<(TableMemory, Executable), String> {
+    match origin {
+        Origin::File(file) => {
+            let image = Image::read(file, Parts::Unwinding).map_err(|error| error.to_string())?;
+            build_from(image.bytes())
+        }
+        Origin::Memory(bytes) => build_from(bytes),
+    }
+}
+
+fn build_from(bytes: &[u8]) -> Result<(TableMemory, Executable), String> {
+    let elf = Elf::parse(bytes).map_err(|error| error.to_string())?;
+    let table = unwind::build(&elf).map_err(|error| error.to_string())?;
+    let memory = TableMemory::new(&table.blocks).map_err(|error| error.to_string())?;
+    Ok((memory, table.info))
+}
+
+fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}

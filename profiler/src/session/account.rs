@@ -1,0 +1,267 @@
+//! What the recording is worth and what it cost: counters of the kernel side
+//! over the recording proper, without the warm-up.
+
+use profiler_ebpf::{Counter, Outcome};
+
+use crate::{
+    bpf::{Kernel, KernelError},
+    own_cost,
+    process::ProcessTable,
+    profile::{
+        Cost, FrameKind, Note, NoteKind, OutcomeCount, ProgramCost, Quality, Recording,
+        RuntimeQuality,
+    },
+};
+
+/// Counters as they were when the recording began.
+pub struct Baseline {
+    counters: [u64; Counter::COUNT],
+    outcomes: [u64; Outcome::COUNT],
+    programs: Vec<ProgramCost>,
+}
+
+const COUNTERS: [Counter; Counter::COUNT] = [
+    Counter::Idle,
+    Counter::Samples,
+    Counter::NotWanted,
+    Counter::SamplesLost,
+    Counter::EventsLost,
+    Counter::KernelStackFailed,
+    Counter::RecordBusy,
+    Counter::MapFull,
+];
+
+/// Identifier and meaning of an outcome.
+pub fn describe(outcome: Outcome) -> (&'static str, &'static str) {
+    match outcome {
+        Outcome::NoUserStack => ("no_user_stack", "kernel threads: no user stack"),
+        Outcome::RootReached => ("root_reached", "complete: the thread's root was reached"),
+        Outcome::FrameLimit => ("frame_limit", "more frames than are recorded"),
+        Outcome::ProcessUnknown => (
+            "process_unknown",
+            "the process had just started and was not known yet",
+        ),
+        Outcome::MappingUnknown => ("mapping_unknown", "an address in no known mapping"),
+        Outcome::TableNotReady => ("table_not_ready", "unwind table still being built"),
+        Outcome::TableUnavailable => ("table_unavailable", "an executable cannot be read"),
+        Outcome::StackUnreadable => ("stack_unreadable", "stack memory not readable"),
+        Outcome::UnsupportedRule => (
+            "unsupported_rule",
+            "unwind information of a form not supported",
+        ),
+        Outcome::RegisterLost => (
+            "register_lost",
+            "a frame depends on a register whose value is lost",
+        ),
+        Outcome::FramePointerBroken => (
+            "frame_pointer_broken",
+            "code without unwind information or frame pointers",
+        ),
+        Outcome::StackNotGrowing => ("stack_not_growing", "the stack is corrupt or was switched"),
+        Outcome::Compat32 => ("compat_32", "32-bit code is not walked"),
+    }
+}
+
+impl Baseline {
+    pub fn take(kernel: &Kernel) -> Result<Self, KernelError> {
+        let mut baseline = Self {
+            counters: [0; Counter::COUNT],
+            outcomes: [0; Outcome::COUNT],
+            programs: programs(kernel),
+        };
+        for (value, counter) in baseline.counters.iter_mut().zip(COUNTERS) {
+            *value = kernel.counter(counter)?;
+        }
+        for (value, outcome) in baseline.outcomes.iter_mut().zip(Outcome::ALL) {
+            *value = kernel.outcome(outcome)?;
+        }
+        Ok(baseline)
+    }
+
+    /// Samples lost so far.
+    pub fn lost(&self, kernel: &Kernel) -> u64 {
+        kernel
+            .counter(Counter::SamplesLost)
+            .map_or(0, |now| now - self.counters[Counter::SamplesLost as usize])
+    }
+
+    /// What the kernel side counted since; `sampled_ns` is the CPU time over
+    /// which the clock ran.
+    pub fn quality(&self, kernel: &Kernel, sampled_ns: u64) -> Result<Quality, KernelError> {
+        let now = Self::take(kernel)?;
+        let since = |counter: Counter| {
+            now.counters[counter as usize] - self.counters[counter as usize]
+        };
+        let outcomes = Outcome::ALL
+            .into_iter()
+            .zip(now.outcomes.iter().zip(self.outcomes))
+            .map(|(outcome, (now, before))| (outcome, now - before))
+            .filter(|&(_, count)| count > 0)
+            .map(|(outcome, count)| {
+                let (name, meaning) = describe(outcome);
+                OutcomeCount {
+                    outcome: name.to_owned(),
+                    meaning: meaning.to_owned(),
+                    count,
+                }
+            })
+            .collect();
+        let ticks =
+            since(Counter::Idle) + since(Counter::Samples) + since(Counter::NotWanted);
+        Ok(Quality {
+            samples: since(Counter::Samples),
+            idle_ticks: since(Counter::Idle),
+            not_wanted: since(Counter::NotWanted),
+            samples_lost: since(Counter::SamplesLost),
+            events_lost: since(Counter::EventsLost),
+            ticks_missed: (sampled_ns / kernel.sample_period()).saturating_sub(ticks),
+            kernel_stacks_failed: since(Counter::KernelStackFailed),
+            records_busy: since(Counter::RecordBusy),
+            map_full: since(Counter::MapFull),
+            outcomes,
+            ..Quality::default()
+        })
+    }
+
+    /// Cost so far.
+    pub fn cost(&self, kernel: &Kernel, table: &ProcessTable) -> Cost {
+        let programs = programs(kernel)
+            .into_iter()
+            .map(|mut program| {
+                if let Some(before) = self
+                    .programs
+                    .iter()
+                    .find(|before| before.name == program.name)
+                {
+                    program.run_time_ns -= before.run_time_ns;
+                    program.run_count -= before.run_count;
+                }
+                program
+            })
+            .collect();
+        let mut cost = own_cost::so_far();
+        cost.map_memory_bytes = kernel.map_bytes() + table.executables.table_bytes();
+        cost.programs = programs;
+        cost
+    }
+}
+
+fn programs(kernel: &Kernel) -> Vec<ProgramCost> {
+    kernel
+        .program_runs()
+        .into_iter()
+        .map(|run| ProgramCost {
+            name: run.name,
+            run_time_ns: run.run_time_ns,
+            run_count: run.run_count,
+        })
+        .collect()
+}
+
+/// Adds what came after [`Baseline::cost`]: naming.
+pub fn finish_cost(cost: &mut Cost) {
+    let now = own_cost::so_far();
+    cost.finish_ns =
+        (now.user_ns + now.system_ns).saturating_sub(cost.user_ns + cost.system_ns);
+    cost.peak_memory_bytes = now.peak_memory_bytes;
+}
+
+/// Adds what only the named recording tells.
+pub fn complete(mut quality: Quality, recording: &Recording) -> Quality {
+    let host = |id: u32| id == 0;
+    for sample in &recording.samples {
+        let process = recording.process_of(sample);
+        if host(process.container) {
+            quality.without_container += sample.count;
+        }
+        let innermost = recording
+            .frames_of(sample.stack)
+            .map(|frame| recording.function_of(frame))
+            .find(|function| function.kind != FrameKind::Synthetic);
+        let named = innermost.is_some_and(|function| {
+            !function.name.contains("+0x") && !function.name.starts_with('[')
+        });
+        if !named {
+            quality.without_symbol += sample.count;
+        }
+    }
+    let (stacks, complete) = quality.complete();
+    quality.runtimes = vec![RuntimeQuality {
+        runtime: "native".to_owned(),
+        stacks,
+        complete,
+        outcomes: quality
+            .outcomes
+            .iter()
+            .filter(|entry| entry.outcome != "no_user_stack")
+            .cloned()
+            .collect(),
+    }];
+    quality
+}
+
+/// What a reader must know of the recording's limits.
+pub fn notes(kernel: &Kernel, table: &ProcessTable, quality: &Quality) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let mut note = |kind, text: String| notes.push(Note { kind, text });
+    if !kernel.has_statistics() {
+        note(
+            NoteKind::Missing,
+            "BPF run time: the kernel does not allow its statistics to be switched on".to_owned(),
+        );
+    }
+    if quality.samples_lost > 0 {
+        note(
+            NoteKind::Warning,
+            format!(
+                "{} samples were lost because the event ring was full; lower --frequency",
+                quality.samples_lost
+            ),
+        );
+    }
+    if quality.events_lost > 0 {
+        note(
+            NoteKind::Warning,
+            format!(
+                "{} process events were lost because the event ring was full; \
+                 short-lived processes may miss stacks",
+                quality.events_lost
+            ),
+        );
+    }
+    let counts = table.counts();
+    if counts.full > 0 || quality.map_full > 0 {
+        note(
+            NoteKind::Missing,
+            format!(
+                "{} processes did not fit the table of mappings: their stacks are not walked",
+                counts.full + quality.map_full
+            ),
+        );
+    }
+    if counts.mappings_cut > 0 {
+        note(
+            NoteKind::Missing,
+            format!(
+                "{} executable mappings of very large processes were left out",
+                counts.mappings_cut
+            ),
+        );
+    }
+    if table.executables.refused_slots > 0 {
+        note(
+            NoteKind::Missing,
+            format!(
+                "more than {} executables at a time: the rest are not walked",
+                profiler_ebpf::MAX_EXECUTABLES
+            ),
+        );
+    }
+    for (path, reason) in table.executables.failures() {
+        note(
+            NoteKind::Missing,
+            format!("stacks end in {path}: no unwind table, {reason}"),
+        );
+    }
+    notes
+}

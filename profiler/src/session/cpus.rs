@@ -1,0 +1,97 @@
+//! CPUs that come and go while we record.
+
+use std::time::Instant;
+
+use crate::bpf::{Kernel, KernelError};
+
+const ONLINE: &str = "/sys/devices/system/cpu/online";
+
+/// The CPUs that are online, ascending.
+pub fn online() -> std::io::Result<Vec<u32>> {
+    let text = std::fs::read_to_string(ONLINE)?;
+    parse(text.trim()).ok_or_else(|| std::io::Error::other(format!("{ONLINE}: {text:?}")))
+}
+
+/// A list as the kernel writes it: `0-3,5`.
+fn parse(list: &str) -> Option<Vec<u32>> {
+    let mut cpus = Vec::new();
+    for part in list.split(',').filter(|part| !part.is_empty()) {
+        match part.split_once('-') {
+            Some((first, last)) => {
+                cpus.extend(first.parse::<u32>().ok()?..=last.parse().ok()?);
+            }
+            None => cpus.push(part.parse().ok()?),
+        }
+    }
+    Some(cpus)
+}
+
+/// Keeps one sampler on each online CPU, and adds up how long they ran.
+#[derive(Default)]
+pub struct Cpus {
+    since: Vec<(u32, Instant)>,
+    /// Sampled CPU time of CPUs that went offline, nanoseconds.
+    past_ns: u64,
+}
+
+impl Cpus {
+    /// Attaches to CPUs that came, lets go of those that went.
+    pub fn follow(&mut self, kernel: &mut Kernel) -> Result<(), KernelError> {
+        let Ok(online) = online() else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        self.since.retain(|&(cpu, since)| {
+            let stays = online.contains(&cpu);
+            if !stays {
+                kernel.stop_sampling(cpu);
+                self.past_ns += now.duration_since(since).as_nanos() as u64;
+            }
+            stays
+        });
+        for cpu in online {
+            if !self.since.iter().any(|&(known, _)| known == cpu) {
+                kernel.start_sampling(cpu)?;
+                self.since.push((cpu, Instant::now()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts from now on.
+    pub fn restart(&mut self) {
+        let now = Instant::now();
+        self.past_ns = 0;
+        for (_, since) in &mut self.since {
+            *since = now;
+        }
+    }
+
+    /// CPU time that was sampled, all CPUs together, nanoseconds.
+    pub fn sampled_ns(&self) -> u64 {
+        let now = Instant::now();
+        self.since
+            .iter()
+            .map(|&(_, since)| now.duration_since(since).as_nanos() as u64)
+            .sum::<u64>()
+            + self.past_ns
+    }
+
+    pub fn count(&self) -> usize {
+        self.since.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_cpus() {
+        assert_eq!(parse("0-3,5"), Some(vec![0, 1, 2, 3, 5]));
+        assert_eq!(parse("7"), Some(vec![7]));
+        assert_eq!(parse(""), Some(vec![]));
+        assert_eq!(parse("0-x"), None);
+        assert!(!online().expect("readable").is_empty());
+    }
+}

@@ -1,0 +1,422 @@
+//! One recording: start the sources, wait, stop, drain, account for losses,
+//! name what was found.
+
+mod account;
+mod cpus;
+mod intake;
+mod resolve;
+
+use std::{
+    os::fd::AsRawFd,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use profiler_ebpf::ProcessKey;
+use tokio::{
+    io::unix::AsyncFd,
+    signal::unix::{Signal, SignalKind, signal},
+    time::MissedTickBehavior,
+};
+
+use crate::{
+    bpf::{Event, EventRing, Gate, Kernel, KernelOptions},
+    containers::Containers,
+    options::{ContainerScope, RecordOptions},
+    privacy,
+    process::{ProcessTable, start_ticks, ticks_of},
+    profile::{About, FORMAT_VERSION, Note, NoteKind, Recording},
+    progress::Progress,
+};
+use account::Baseline;
+use cpus::Cpus;
+use intake::Intake;
+
+/// How often the ring is drained when nothing wakes us.
+const TICK: Duration = Duration::from_millis(50);
+/// How often CPUs, containers and forgotten processes are looked at.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Before the recording, sampling runs for a moment only to learn which
+/// processes are busy and to build their tables: at least this long …
+const WARM_UP: Duration = Duration::from_millis(120);
+/// … and at most this long, if tables are still being built.
+const MAX_WARM_UP: Duration = Duration::from_millis(400);
+/// With a few processes asked for, their tables are worth waiting for.
+const MAX_SCOPED_WARM_UP: Duration = Duration::from_secs(2);
+/// Events taken in one go, before signals and timers have their turn.
+const BATCH: usize = 4096;
+/// Longest command line that is kept, bytes.
+const MAX_COMMAND_LINE: usize = 4096;
+
+/// Records what the options say.
+///
+/// # Errors
+///
+/// If the kernel refuses the programs or nothing at all can be recorded.
+/// Everything that goes wrong later is in the recording's notes.
+pub fn record(options: &RecordOptions, progress: &dyn Progress) -> anyhow::Result<Recording> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(run(options, progress))
+}
+
+async fn run(options: &RecordOptions, progress: &dyn Progress) -> anyhow::Result<Recording> {
+    let signals = Signals::new().context("cannot catch signals")?;
+    let mut session = Session::start(options)?;
+    let mut signals = signals;
+    let stopped = session.warm_up(&mut signals).await;
+    let interrupted = match stopped {
+        Some(reason) => reason,
+        None => session.record(options, progress, &mut signals).await,
+    };
+    session.finish(options, progress, interrupted)
+}
+
+/// Ctrl-C and its like. The first one ends the recording, and what was
+/// recorded is written; the default action of a second one is restored.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.hang_up.recv() => "SIGHUP",
+        }
+    }
+}
+
+struct Session {
+    kernel: Kernel,
+    ring: EventRing,
+    table: ProcessTable,
+    containers: Containers,
+    intake: Intake,
+    cpus: Cpus,
+    pids: Vec<(u32, Option<u64>)>,
+    notes: Vec<Note>,
+    baseline: Baseline,
+    started: Instant,
+    started_unix: Duration,
+}
+
+impl Session {
+    /// Loads everything and starts the sampling clock.
+    fn start(options: &RecordOptions) -> anyhow::Result<Self> {
+        raise_file_limit();
+        let online = cpus::online().context("cannot tell which CPUs are online")?;
+        let mut containers = Containers::new();
+        let mut wanted_cgroups = Vec::new();
+        let gate = if !options.pids.is_empty() {
+            Gate::Processes
+        } else if let ContainerScope::Patterns(patterns) = &options.containers {
+            wanted_cgroups = containers.select(patterns)?;
+            Gate::Cgroups
+        } else {
+            Gate::Everything
+        };
+        let controller = containers.v1_controller();
+        let (mut kernel, ring) = Kernel::load(&KernelOptions {
+            frequency: options.frequency,
+            gate,
+            cgroup_v1_controller: controller.as_deref(),
+            cpus: online.len() as u64,
+        })?;
+        for id in wanted_cgroups {
+            kernel.want_cgroup(id)?;
+        }
+        for &pid in &options.pids {
+            kernel.want_process(pid)?;
+        }
+        let workers = online.len().clamp(1, 4);
+        let mut table = ProcessTable::new(workers).context("cannot start threads")?;
+        for &pid in &options.pids {
+            table.prepare(pid, &mut kernel);
+        }
+        let mut cpus = Cpus::default();
+        cpus.follow(&mut kernel)?;
+        let baseline = Baseline::take(&kernel)?;
+        Ok(Self {
+            pids: options
+                .pids
+                .iter()
+                .map(|&pid| (pid, start_ticks(pid)))
+                .collect(),
+            kernel,
+            ring,
+            table,
+            containers,
+            intake: Intake::default(),
+            cpus,
+            notes: options.notes(),
+            baseline,
+            started: Instant::now(),
+            started_unix: unix_time(),
+        })
+    }
+
+    /// Samples only to learn who is busy, until their tables are there.
+    /// Returns why, if the recording shall not begin at all.
+    async fn warm_up(&mut self, signals: &mut Signals) -> Option<String> {
+        let begin = Instant::now();
+        let longest = if self.pids.is_empty() {
+            MAX_WARM_UP
+        } else {
+            MAX_SCOPED_WARM_UP
+        };
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
+        let mut interrupted = None;
+        while interrupted.is_none() {
+            tokio::select! {
+                signal = signals.next() => interrupted = Some(format!("stopped by {signal}")),
+                _ = tick.tick() => {}
+            }
+            self.table.install_finished(&mut self.kernel);
+            self.drain(false);
+            let elapsed = begin.elapsed();
+            let settled = self.table.pending_tables() == 0;
+            if (elapsed >= WARM_UP && settled) || elapsed >= longest {
+                break;
+            }
+        }
+        if let Ok(baseline) = Baseline::take(&self.kernel) {
+            self.baseline = baseline;
+        }
+        self.cpus.restart();
+        self.containers.start_usage();
+        self.started = Instant::now();
+        self.started_unix = unix_time();
+        interrupted
+    }
+
+    /// Records until the time is over. Returns why it ended early, or an
+    /// empty text.
+    async fn record(
+        &mut self,
+        options: &RecordOptions,
+        progress: &dyn Progress,
+        signals: &mut Signals,
+    ) -> String {
+        let deadline = tokio::time::Instant::from_std(self.started + options.duration);
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+        housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let wake = AsyncFd::new(RingFd(self.ring.as_raw_fd())).ok();
+        loop {
+            tokio::select! {
+                biased;
+                signal = signals.next() => return format!("stopped by {signal}"),
+                () = tokio::time::sleep_until(deadline) => return String::new(),
+                _ = housekeeping.tick() => self.keep_house(),
+                Some(built) = self.table.next_table() => {
+                    self.table.install(built, &mut self.kernel);
+                }
+                () = woken(wake.as_ref()) => {}
+                _ = tick.tick() => {}
+            }
+            self.drain(true);
+            let lost = self.baseline.lost(&self.kernel);
+            progress.recording(self.started.elapsed(), self.intake.samples, lost);
+            if !self.pids.is_empty() && self.targets_ended() {
+                return "the processes asked for have ended".to_owned();
+            }
+        }
+    }
+
+    fn keep_house(&mut self) {
+        if let Err(error) = self.cpus.follow(&mut self.kernel) {
+            self.note(NoteKind::Warning, error.to_string());
+        }
+        self.table.sweep(&mut self.kernel);
+        for id in self.containers.refresh() {
+            self.want_cgroup(id);
+        }
+    }
+
+    fn want_cgroup(&mut self, id: u64) {
+        if let Err(error) = self.kernel.want_cgroup(id) {
+            self.note(NoteKind::Warning, error.to_string());
+        }
+    }
+
+    /// Adds a note, once.
+    fn note(&mut self, kind: NoteKind, text: String) {
+        let note = Note { kind, text };
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    fn targets_ended(&self) -> bool {
+        self.pids
+            .iter()
+            .all(|&(pid, started)| start_ticks(pid) != started)
+    }
+
+    /// Deals with the events that are there. Without `keep`, samples only
+    /// teach us what to prepare.
+    fn drain(&mut self, keep: bool) {
+        let Self {
+            kernel,
+            ring,
+            table,
+            containers,
+            intake,
+            ..
+        } = self;
+        let mut wanted = Vec::new();
+        let consume = |event: Event<'_>| match event {
+            Event::Sample(sample) => {
+                if keep {
+                    let header = &sample.header;
+                    let container = containers.resolve(
+                        header.cgroup_v2,
+                        header.cgroup_v1,
+                        header.process.tgid,
+                    );
+                    let key = header.process;
+                    intake.add(&sample, container, table, |_| command_line(key));
+                }
+                table.learn(&sample, kernel);
+            }
+            Event::Exec(event) => table.executed(&event, kernel),
+            Event::Exit(event) => table.exited(&event, kernel),
+            Event::Fork(event) => table.forked(&event, kernel),
+            Event::CgroupCreated {
+                hierarchy,
+                id,
+                path,
+            } => wanted.extend(containers.cgroup_created(hierarchy, id, &path)),
+        };
+        ring.drain(BATCH, consume);
+        for id in wanted {
+            self.want_cgroup(id);
+        }
+    }
+
+    /// Stops, names everything, and makes the recording.
+    fn finish(
+        mut self,
+        options: &RecordOptions,
+        progress: &dyn Progress,
+        interrupted: String,
+    ) -> anyhow::Result<Recording> {
+        self.kernel.stop_all_sampling();
+        let duration = self.started.elapsed();
+        let sampled_ns = self.cpus.sampled_ns();
+        let cpus_online = self.cpus.count() as u32;
+        // Whatever the programs had sent before they stopped.
+        for _ in 0..1024 {
+            let before = self.intake.samples;
+            self.drain(true);
+            if self.intake.samples == before {
+                break;
+            }
+        }
+        let quality = self.baseline.quality(&self.kernel, sampled_ns)?;
+        let mut cost = self.baseline.cost(&self.kernel, &self.table);
+        progress.resolving();
+        let (containers, container_notes) = self.containers.finish();
+        self.notes.extend(container_notes);
+        self.notes
+            .extend(account::notes(&self.kernel, &self.table, &quality));
+        // From here on nothing is left in the kernel.
+        drop(self.kernel);
+        drop(self.ring);
+        let mut recording = resolve::resolve(self.intake, &self.table, &mut self.notes);
+        let uname = rustix::system::uname();
+        recording.format_version = FORMAT_VERSION;
+        recording.about = About {
+            profiler_version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: uname.nodename().to_string_lossy().into_owned(),
+            kernel: uname.release().to_string_lossy().into_owned(),
+            architecture: uname.machine().to_string_lossy().into_owned(),
+            cpus_online,
+            command_line: options.command_line.clone(),
+            start_unix_ms: self.started_unix.as_millis() as u64,
+            duration_ns: duration.as_nanos() as u64,
+            frequency_hz: options.frequency,
+            clock: "cpu-clock".to_owned(),
+            scope: options.scope(),
+            interrupted,
+        };
+        recording.containers = containers;
+        recording.quality = account::complete(quality, &recording);
+        account::finish_cost(&mut cost);
+        recording.cost = cost;
+        recording.notes = self.notes;
+        Ok(recording)
+    }
+}
+
+/// The ring's descriptor, lent to the runtime.
+struct RingFd(i32);
+
+impl AsRawFd for RingFd {
+    fn as_raw_fd(&self) -> i32 {
+        self.0
+    }
+}
+
+/// Returns when the kernel side asks for attention.
+async fn woken(ring: Option<&AsyncFd<RingFd>>) {
+    match ring {
+        Some(ring) => match ring.readable().await {
+            Ok(mut ready) => ready.clear_ready(),
+            Err(_) => std::future::pending().await,
+        },
+        // The timer alone drains the ring then.
+        None => std::future::pending().await,
+    }
+}
+
+/// Command line of a process with secrets masked; empty when it is gone.
+fn command_line(key: ProcessKey) -> String {
+    let Ok(bytes) = std::fs::read(format!("/proc/{}/cmdline", key.tgid)) else {
+        return String::new();
+    };
+    if start_ticks(key.tgid) != Some(ticks_of(key.start_boottime)) {
+        return String::new();
+    }
+    let arguments: Vec<String> = bytes[..bytes.len().min(MAX_COMMAND_LINE)]
+        .split(|&byte| byte == 0)
+        .map(|argument| String::from_utf8_lossy(argument).into_owned())
+        .collect();
+    privacy::mask(&arguments)
+}
+
+fn unix_time() -> Duration {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+/// Every executable is held open: take all the descriptors we may have.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    ) {
+        log::warn!("cannot raise the limit of open files: {error}");
+    }
+}

@@ -1,0 +1,325 @@
+//! From addresses to names: what was taken in becomes a recording.
+
+use std::{fs::File, path::Path};
+
+use rustc_hash::FxHashMap;
+
+use super::{
+    account::describe,
+    intake::{Intake, RawFrame},
+};
+use crate::{
+    process::{Executable, ExecutableId, ProcessTable},
+    profile::{
+        Builder, Frame, FrameId, FrameKind, Function, Module, ModuleId, Note, NoteKind, Process,
+        Recording, Sample, StackId, Thread,
+    },
+    symbolize::{ExecutableFile, PerfMap, Symbol, SymbolizeOptions, Symbolizer},
+};
+
+/// Frames that one address stands for, outermost first: a function and what
+/// was inlined into it.
+type Chain = Vec<FrameId>;
+
+struct Resolver<'a> {
+    builder: Builder,
+    symbolizer: Symbolizer,
+    table: &'a ProcessTable,
+    native: FxHashMap<(ExecutableId, u64), Chain>,
+    kernel: FxHashMap<u64, Chain>,
+    jit: FxHashMap<(u32, u64), Chain>,
+    synthetic: FxHashMap<String, Chain>,
+}
+
+/// Names everything that was taken in.
+pub fn resolve(intake: Intake, table: &ProcessTable, notes: &mut Vec<Note>) -> Recording {
+    let mut resolver = Resolver {
+        builder: Builder::default(),
+        symbolizer: Symbolizer::new(SymbolizeOptions::default()),
+        table,
+        native: FxHashMap::default(),
+        kernel: FxHashMap::default(),
+        jit: FxHashMap::default(),
+        synthetic: FxHashMap::default(),
+    };
+    resolver.name_native(&intake, notes);
+    resolver.name_kernel(&intake, notes);
+    resolver.name_jit(&intake);
+    resolver.build(intake)
+}
+
+impl Resolver<'_> {
+    fn name_native(&mut self, intake: &Intake, notes: &mut Vec<Note>) {
+        let mut addresses: FxHashMap<ExecutableId, Vec<u64>> = FxHashMap::default();
+        for frame in intake.stacks.iter().flat_map(|stack| stack.iter()) {
+            if let RawFrame::Native {
+                executable,
+                address,
+            } = *frame
+            {
+                addresses.entry(executable).or_default().push(address);
+            }
+        }
+        let mut executables: Vec<_> = addresses.into_iter().collect();
+        // The order of hash maps must not show in the recording.
+        executables.sort_unstable_by_key(|(id, _)| *id);
+        for (id, mut addresses) in executables {
+            addresses.sort_unstable();
+            addresses.dedup();
+            self.name_executable(id, &addresses, notes);
+        }
+    }
+
+    fn name_executable(&mut self, id: ExecutableId, addresses: &[u64], notes: &mut Vec<Note>) {
+        let executable = self.table.executables.get(id);
+        let (symbols, from) = match symbols_of(&mut self.symbolizer, executable, addresses) {
+            Ok(found) => found,
+            Err(reason) => {
+                notes.push(Note {
+                    kind: NoteKind::Missing,
+                    text: format!("no names for {}: {reason}", executable.path.display()),
+                });
+                (vec![Vec::new(); addresses.len()], String::new())
+            }
+        };
+        let path = executable.path.display().to_string();
+        let file_name = Path::new(&path)
+            .file_name()
+            .map_or_else(|| path.clone(), |name| name.to_string_lossy().into_owned());
+        let module = self.builder.module(Module {
+            path,
+            build_id: hexadecimal(&executable.build_id),
+            symbols: from,
+        });
+        for (&address, symbols) in addresses.iter().zip(symbols) {
+            let chain = if symbols.is_empty() {
+                let name = format!("{file_name}+{address:#x}");
+                self.frame(FrameKind::Native, name, Some(module), address)
+            } else {
+                self.chain(FrameKind::Native, module, address, symbols)
+            };
+            self.native.insert((id, address), chain);
+        }
+    }
+
+    fn name_kernel(&mut self, intake: &Intake, notes: &mut Vec<Note>) {
+        let mut addresses: Vec<u64> = intake
+            .stacks
+            .iter()
+            .flat_map(|stack| stack.iter())
+            .filter_map(|frame| match *frame {
+                RawFrame::Kernel { address } => Some(address),
+                _ => None,
+            })
+            .collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        if addresses.is_empty() {
+            return;
+        }
+        let symbols = self.symbolizer.kernel(&addresses).unwrap_or_else(|error| {
+            notes.push(Note {
+                kind: NoteKind::Missing,
+                text: format!("no names for kernel frames: {error}"),
+            });
+            vec![None; addresses.len()]
+        });
+        for (address, symbol) in addresses.into_iter().zip(symbols) {
+            let (name, module) = match symbol {
+                Some(symbol) => (symbol.name, symbol.module),
+                None => (format!("kernel+{address:#x}"), String::new()),
+            };
+            let module = self.builder.module(Module {
+                path: if module.is_empty() {
+                    "[kernel]".to_owned()
+                } else {
+                    format!("[{module}]")
+                },
+                ..Module::default()
+            });
+            let chain = self.frame(FrameKind::Kernel, name, Some(module), address);
+            self.kernel.insert(address, chain);
+        }
+    }
+
+    /// Code made at run time: named by the table that its compiler wrote, if
+    /// it did.
+    fn name_jit(&mut self, intake: &Intake) {
+        let mut perf_maps: FxHashMap<u32, Option<PerfMap>> = FxHashMap::default();
+        let module = self.builder.module(Module {
+            path: "[jit]".to_owned(),
+            ..Module::default()
+        });
+        for frame in intake.stacks.iter().flat_map(|stack| stack.iter()) {
+            let RawFrame::Jit { process, address } = *frame else {
+                continue;
+            };
+            if self.jit.contains_key(&(process, address)) {
+                continue;
+            }
+            let tgid = intake.processes[process as usize].key.tgid;
+            let names = perf_maps
+                .entry(process)
+                .or_insert_with(|| PerfMap::read(tgid));
+            let name = names.as_ref().and_then(|names| names.find(address));
+            let name = name.unwrap_or("[jit]").to_owned();
+            let chain = self.frame(FrameKind::Jit, name, Some(module), 0);
+            self.jit.insert((process, address), chain);
+        }
+    }
+
+    /// A chain of a single frame.
+    fn frame(
+        &mut self,
+        kind: FrameKind,
+        name: String,
+        module: Option<ModuleId>,
+        address: u64,
+    ) -> Chain {
+        let function = self.builder.function(Function {
+            name,
+            kind,
+            module,
+            file: String::new(),
+            line: 0,
+        });
+        vec![self.builder.frame(Frame {
+            function,
+            address,
+            ..Frame::default()
+        })]
+    }
+
+    fn chain(
+        &mut self,
+        kind: FrameKind,
+        module: ModuleId,
+        address: u64,
+        symbols: Vec<Symbol>,
+    ) -> Chain {
+        symbols
+            .into_iter()
+            .map(|symbol| {
+                let function = self.builder.function(Function {
+                    name: symbol.name,
+                    kind,
+                    module: Some(module),
+                    file: symbol.file,
+                    line: symbol.definition_line,
+                });
+                self.builder.frame(Frame {
+                    function,
+                    line: symbol.line,
+                    column: symbol.column,
+                    inlined: symbol.inlined,
+                    address,
+                })
+            })
+            .collect()
+    }
+
+    fn synthetic(&mut self, text: String) -> Chain {
+        if let Some(chain) = self.synthetic.get(&text) {
+            return chain.clone();
+        }
+        let chain = self.frame(FrameKind::Synthetic, text.clone(), None, 0);
+        self.synthetic.insert(text, chain.clone());
+        chain
+    }
+
+    fn build(mut self, intake: Intake) -> Recording {
+        let stacks: Vec<Option<StackId>> = intake
+            .stacks
+            .iter()
+            .map(|stack| self.stack(stack))
+            .collect();
+        // The order of hash maps must not show in the recording.
+        let mut totals: Vec<_> = intake.totals.into_iter().collect();
+        totals.sort_unstable_by_key(|&(key, _)| key);
+        for ((source, thread, stack), total) in totals {
+            self.builder.sample(Sample {
+                source,
+                thread,
+                stack: stacks[stack as usize],
+                weight: total.weight,
+                count: total.count,
+            });
+        }
+        let mut recording = self.builder.finish();
+        recording.processes = intake
+            .processes
+            .into_iter()
+            .map(|process| Process {
+                pid: process.key.tgid,
+                start_boottime_ns: process.key.start_boottime,
+                name: process.name,
+                command_line: process.command_line,
+                container: process.container,
+            })
+            .collect();
+        recording.threads = intake
+            .threads
+            .into_iter()
+            .map(|thread| Thread {
+                tid: thread.tid,
+                name: thread.name,
+                process: thread.process,
+            })
+            .collect();
+        recording
+    }
+
+    fn stack(&mut self, frames: &[RawFrame]) -> Option<StackId> {
+        let mut stack = None;
+        for frame in frames.iter().rev() {
+            let chain = match *frame {
+                RawFrame::Kernel { address } => self.kernel.get(&address).cloned(),
+                RawFrame::Native {
+                    executable,
+                    address,
+                } => self.native.get(&(executable, address)).cloned(),
+                RawFrame::Jit { process, address } => self.jit.get(&(process, address)).cloned(),
+                RawFrame::Unmapped => None,
+                RawFrame::Truncated(outcome) => {
+                    let (_, meaning) = describe(outcome);
+                    Some(self.synthetic(format!("[truncated: {meaning}]")))
+                }
+            };
+            let chain = chain.unwrap_or_else(|| self.synthetic("[unknown]".to_owned()));
+            for frame in chain {
+                stack = Some(self.builder.stack(stack, frame));
+            }
+        }
+        stack
+    }
+}
+
+/// Symbols of each address, outermost first, and where they come from.
+fn symbols_of(
+    symbolizer: &mut Symbolizer,
+    executable: &Executable,
+    addresses: &[u64],
+) -> Result<(Vec<Vec<Symbol>>, String), String> {
+    let root = format!("/proc/{}/root", executable.seen_in);
+    let resolved = match (executable.file(), executable.memory()) {
+        (Some(file), _) => symbolizer.executable(
+            &ExecutableFile {
+                file: file as &File,
+                path: &executable.path,
+                build_id: &executable.build_id,
+                debug_link: executable.debug_link.as_ref(),
+                root: Some(Path::new(&root)),
+            },
+            addresses,
+        ),
+        (None, Some(image)) => symbolizer.image(image, addresses),
+        (None, None) => return Err("it is no file".to_owned()),
+    };
+    resolved
+        .map(|resolved| (resolved.frames, resolved.symbols))
+        .map_err(|error| error.to_string())
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
