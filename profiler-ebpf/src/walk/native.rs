@@ -7,7 +7,7 @@
 use aya_ebpf::helpers::bpf_probe_read_user_buf;
 use profiler_ebpf::{
     Frame, MAX_WORDS, NO_EXECUTABLE, Outcome, PAGE_BITS, PAGES_PER_BLOCK, RULES_PER_BLOCK, Row,
-    Rule, SAVED_REGISTERS, cfa, register, saved, state,
+    Rule, SAVED_REGISTERS, cfa, flag, register, saved, state,
 };
 
 use super::{Record, Walk};
@@ -293,6 +293,17 @@ fn apply(walk: &mut Walk, rule: &Rule) -> Result<(), Outcome> {
         walk.saved_area[AREA - 2] = read_user(frame_address - 16).unwrap_or(0);
         lost = 2;
     }
+    let frame_pointer = if walk.valid & (1 << register::RBP) != 0 {
+        Some(walk.registers[register::RBP as usize])
+    } else {
+        None
+    };
+    let return_register = walk.registers[rule.return_slot as usize & 15];
+    if rule.flags & flag::RETURN_REGISTER != 0
+        && walk.valid & (1 << (rule.return_slot as u32 & 15)) == 0
+    {
+        return Err(Outcome::RegisterLost);
+    }
     let mut valid = walk.valid & CALLEE_SAVED;
     for index in 0..SAVED_REGISTERS.len() {
         let (number, slot) = (SAVED_REGISTERS[index], rule.saved[index]);
@@ -300,7 +311,11 @@ fn apply(walk: &mut Walk, rule: &Rule) -> Result<(), Outcome> {
             continue;
         }
         let bit = 1 << number;
-        let value = if slot as usize <= AREA {
+        let value = if rule.flags & flag::FRAME_SLOTS & (1 << index) != 0 {
+            // The frame pointer of the frame we leave: `registers` may hold
+            // the caller's already.
+            frame_slot(frame_pointer, slot)
+        } else if slot as usize <= AREA {
             if lost != 0 && slot > lost {
                 None
             } else {
@@ -320,7 +335,11 @@ fn apply(walk: &mut Walk, rule: &Rule) -> Result<(), Outcome> {
         }
     }
     let return_slot = rule.return_slot as usize;
-    walk.pc = walk.saved_area[AREA.wrapping_sub(return_slot) & (AREA - 1)];
+    walk.pc = if rule.flags & flag::RETURN_REGISTER != 0 {
+        return_register
+    } else {
+        walk.saved_area[AREA.wrapping_sub(return_slot) & (AREA - 1)]
+    };
     walk.registers[register::RSP as usize] = frame_address;
     walk.valid = valid | 1 << register::RSP;
     walk.exact = 0;
@@ -329,6 +348,12 @@ fn apply(walk: &mut Walk, rule: &Rule) -> Result<(), Outcome> {
         return Err(Outcome::RootReached);
     }
     Ok(())
+}
+
+/// A register saved at a fixed distance from the frame pointer.
+#[inline(always)]
+fn frame_slot(frame_pointer: Option<u64>, slot: u8) -> Option<u64> {
+    read_user(frame_pointer?.wrapping_add(8).wrapping_sub(8 * slot as u64)).ok()
 }
 
 /// Value of the rule's register plus its offset.

@@ -21,6 +21,15 @@ pub enum Origin {
     Memory(Arc<Vec<u8>>),
 }
 
+impl Origin {
+    fn size(&self) -> u64 {
+        match self {
+            Self::File(file) => file.metadata().map_or(0, |metadata| metadata.len()),
+            Self::Memory(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
 /// A table that was built, or why it could not be.
 pub struct Built {
     pub id: ExecutableId,
@@ -33,7 +42,24 @@ struct Job {
     origin: Origin,
     /// Samples that ended for want of this table.
     demand: u64,
+    /// What building it is expected to take, in bytes of the file.
+    size: u64,
 }
+
+impl Job {
+    /// Samples helped for the effort: what many wait for comes first, but a
+    /// small table is not kept waiting by a huge one.
+    fn urgency(&self) -> u64 {
+        const SCALE: u64 = 1 << 20;
+        const SMALLEST: u64 = 1 << 16;
+        (self.demand + 1).saturating_mul(SCALE) / (self.size + SMALLEST)
+    }
+}
+
+/// Raised priority of the workers (`nice` value): on a busy host, which is
+/// the one that is profiled, stacks stay incomplete until a table is there.
+/// The work is the same, it is only done earlier.
+const NICE: i32 = -10;
 
 #[derive(Default)]
 struct Queue {
@@ -90,6 +116,7 @@ impl Workers {
             .or_insert_with(|| Job {
                 origin: origin.clone(),
                 demand: 0,
+                size: origin.size(),
             })
             .demand += demand;
         self.shared.changed.notify_one();
@@ -134,6 +161,9 @@ impl Drop for Workers {
 }
 
 fn work(shared: &Shared, results: &UnboundedSender<Built>) {
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
+        log::debug!("the priority of a worker stays as it is: {error}");
+    }
     let mut queue = shared.lock();
     loop {
         if queue.stop {
@@ -142,7 +172,7 @@ fn work(shared: &Shared, results: &UnboundedSender<Built>) {
         let wanted = queue
             .jobs
             .iter()
-            .max_by_key(|(_, job)| job.demand)
+            .max_by_key(|(_, job)| job.urgency())
             .map(|(&id, _)| id);
         let Some((id, job)) = wanted.and_then(|id| Some((id, queue.jobs.remove(&id)?))) else {
             queue = shared
