@@ -122,6 +122,20 @@ pub mod saved {
     pub const LOST: u8 = 255;
 }
 
+/// What a rule may say beyond slots below the CFA, [`Rule::flags`].
+pub mod flag {
+    /// Bit `i`: the slot of `SAVED_REGISTERS[i]` counts from the frame pointer,
+    /// at `rbp + 8 - 8 * n`. So it is in a function that realigns its stack:
+    /// its CFA is not at a fixed distance from its frame.
+    pub const FRAME_SLOTS: u8 = 0x3f;
+    /// The return address is in the register numbered `return_slot`.
+    pub const RETURN_REGISTER: u8 = 0x80;
+
+    /// Those that the walker follows. Without `FRAME_SLOTS` such a register is
+    /// written as lost, without `RETURN_REGISTER` the rule as unsupported.
+    pub const FOLLOWED: u8 = 0;
+}
+
 /// How to step from a frame to its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[repr(C)]
@@ -136,7 +150,8 @@ pub struct Rule {
     pub add: i16,
     /// The return address is at `CFA - 8 * return_slot`; 1 by the psABI.
     pub return_slot: u8,
-    pub reserved: u8,
+    /// Of [`flag`].
+    pub flags: u8,
 }
 
 impl Rule {
@@ -148,7 +163,7 @@ impl Rule {
             offset: 0,
             add: 0,
             return_slot: 1,
-            reserved: 0,
+            flags: 0,
         }
     }
 }

@@ -1,1 +1,3 @@
+pub mod elf;
 pub mod profile;
+pub mod unwind;
