@@ -274,4 +274,6 @@ fn program_headers(data: &[u8], offset: u64, count: u32) -> Option<Vec<ProgramHe
 }
 
 #[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
 mod tests;

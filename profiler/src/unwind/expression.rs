@@ -20,12 +20,14 @@ mod op {
     pub const CONSTS: u8 = 0x11;
     pub const AND: u8 = 0x1a;
     pub const MINUS: u8 = 0x1c;
+    pub const MUL: u8 = 0x1e;
     pub const PLUS: u8 = 0x22;
     pub const PLUS_UCONST: u8 = 0x23;
     pub const SHL: u8 = 0x24;
     pub const GE: u8 = 0x2a;
     pub const LIT0: u8 = 0x30;
     pub const LIT3: u8 = 0x33;
+    pub const LIT8: u8 = 0x38;
     pub const LIT15: u8 = 0x3f;
     pub const LIT31: u8 = 0x4f;
     pub const BREG0: u8 = 0x70;
@@ -45,6 +47,8 @@ pub(super) enum Value {
     Address { register: u8, offset: i32 },
     /// `*(register + offset) + add`
     Loaded { register: u8, offset: i32, add: i32 },
+    /// `*(rsp + 8 * register + offset) + add`
+    Indexed { register: u8, offset: i32, add: i32 },
     /// `rsp + 8`, and 8 more once `rip & 15` is at least this.
     Plt(u8),
     /// Anything else.
@@ -62,7 +66,36 @@ pub(super) fn evaluate(expression: &[u8]) -> Value {
     if let Some(threshold) = plt(expression) {
         return Value::Plt(threshold);
     }
-    symbolic(expression).unwrap_or(Value::Other)
+    indexed(expression)
+        .or_else(|| symbolic(expression))
+        .unwrap_or(Value::Other)
+}
+
+/// OpenSSL's Montgomery multiplication (crypto/bn/asm/x86_64-mont.pl) keeps
+/// the caller's stack pointer above a buffer whose length is in a register.
+fn indexed(expression: &[u8]) -> Option<Value> {
+    let mut reader = Reader::new(expression);
+    if reader.u8()? != op::BREG7 {
+        return None;
+    }
+    let offset = i32::try_from(reader.sleb128()?).ok()?;
+    let register = reader
+        .u8()?
+        .checked_sub(op::BREG0)
+        .filter(|&register| register <= register::R15)?;
+    if *reader.bytes(5)? != [0, op::LIT8, op::MUL, op::PLUS, op::DEREF] {
+        return None;
+    }
+    let add = match reader.u8() {
+        None => 0,
+        Some(op::PLUS_UCONST) => i32::try_from(reader.uleb128()?).ok()?,
+        Some(_) => return None,
+    };
+    reader.is_empty().then_some(Value::Indexed {
+        register,
+        offset,
+        add,
+    })
 }
 
 /// The expression that binutils (bfd/elfxx-x86.c, since 2.21) and lld write for
@@ -222,6 +255,17 @@ mod tests {
             (&[0x77, 0xa0, 0x01, 0x06], loaded(7, 160, 0)),
             // OpenSSL's assembly
             (&[0x77, 0xe0, 0, 0x06, 0x23, 8], loaded(7, 96, 8)),
+            // and its Montgomery multiplication
+            (
+                &[
+                    0x77, 8, 0x79, 0, 0x38, 0x1e, 0x22, 0x06, 0x23, 8,
+                ],
+                Value::Indexed {
+                    register: 9,
+                    offset: 8,
+                    add: 8,
+                },
+            ),
             (&[0x77, 8, 0x38, 0x22], address(7, 16)),
             (&[0x38, 0x77, 8, 0x22], address(7, 16)),
             (&[0x77, 8, 0x38, 0x1c], address(7, 0)),

@@ -93,6 +93,16 @@ fn frame_address(value: Value) -> Option<Rule> {
             add: i16::try_from(add).ok()?,
             ..Rule::new(cfa::DEREFERENCE)
         }),
+        Value::Indexed {
+            register,
+            offset,
+            add,
+        } => Some(Rule {
+            register,
+            offset,
+            add: i16::try_from(add).ok()?,
+            ..Rule::new(cfa::INDEXED)
+        }),
         Value::Plt(threshold) => Some(Rule {
             register: register::RSP,
             offset: i32::from(threshold),
