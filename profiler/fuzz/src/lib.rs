@@ -1,0 +1,12 @@
+//! What is fuzzed, taken by path: the rest of `profiler` and its dependencies
+//! need not be built with a sanitizer for it.
+//!
+//! ```text
+//! mkdir -p corpus/elf && cp /usr/bin/true corpus/elf/
+//! cargo +nightly fuzz run elf -- -max_total_time=180
+//! ```
+
+#[path = "../../src/elf/mod.rs"]
+pub mod elf;
+#[path = "../../src/unwind/mod.rs"]
+pub mod unwind;

@@ -1,0 +1,6 @@
+mod differential;
+mod go;
+mod machine;
+mod mutation;
+mod programs;
+mod shapes;
