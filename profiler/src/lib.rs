@@ -1,1 +1,2 @@
+pub mod containers;
 pub mod profile;
