@@ -4,3 +4,4 @@
 mod files;
 pub mod mounts;
 pub mod paths;
+pub mod engines;
