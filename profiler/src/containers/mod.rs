@@ -5,3 +5,4 @@ mod files;
 pub mod mounts;
 pub mod paths;
 pub mod engines;
+pub mod usage;
