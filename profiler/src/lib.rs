@@ -1,4 +1,6 @@
+
 pub mod bpf;
+pub mod containers;
 pub mod elf;
 pub mod process;
 pub mod profile;
