@@ -1,3 +1,5 @@
+pub mod cli;
+pub mod doctor;
 pub mod options;
 pub mod output;
 pub mod own_cost;
