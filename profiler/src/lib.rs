@@ -1,7 +1,15 @@
 
 pub mod bpf;
+pub mod cli;
 pub mod containers;
+pub mod doctor;
 pub mod elf;
+pub mod options;
+pub mod output;
+pub mod own_cost;
+pub mod privacy;
 pub mod process;
 pub mod profile;
+pub mod progress;
+pub mod session;
 pub mod unwind;

@@ -1,0 +1,241 @@
+//! Options and verbs, with their help.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use super::Format;
+use crate::options::{MAX_FREQUENCY, parse_duration};
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo profiler --duration 10 --output report.html
+      Where the whole host spends its CPU time, as one HTML file.
+  sudo profiler --containers 'web-*,db' --format flamegraph --output web.svg
+  sudo profiler --pid 4242 --duration 2m --output app.profile
+      Keeps the recording; `profiler report app.profile --format …` renders it.
+  profiler doctor
+      What this host allows, and what to do about the rest.
+
+Exit codes:
+  0  done
+  1  a target was missed, or something regressed (no option asks for that yet)
+  2  could not run: usage, permission or kernel; the message says what to do
+  3  not enough evidence to judge (no option asks for that yet)
+
+Results go to stdout unless --output is given; progress and messages go to
+stderr. Ctrl-C ends a recording early and keeps what was recorded.";
+
+/// A system profiler: where does the time of this host go?
+///
+/// Records with eBPF what every process on this Linux host spends its CPU time
+/// on, with native and kernel stacks, without restarting or changing any of
+/// them. Needs root, or the capabilities that `profiler doctor` names.
+#[derive(Debug, Parser)]
+#[command(
+    name = "profiler",
+    version,
+    after_help = EXAMPLES,
+    args_conflicts_with_subcommands = true,
+    subcommand_value_name = "VERB",
+    subcommand_help_heading = "Verbs",
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+    #[command(flatten)]
+    pub record: RecordArgs,
+    #[command(flatten)]
+    pub messages: Messages,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    Doctor(DoctorArgs),
+    Report(ReportArgs),
+    /// Print a completion script for a shell.
+    #[command(after_help = "Example:
+  profiler completions bash > /etc/bash_completion.d/profiler")]
+    Completions {
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Print the manual page.
+    #[command(after_help = "Example:
+  profiler man > /usr/local/share/man/man1/profiler.1")]
+    Man {
+        /// The page of this verb instead of the program's.
+        verb: Option<String>,
+    },
+}
+
+/// What a recording can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ModeArg {
+    /// Everything this version can record: the system part. The report says
+    /// which parts are not there.
+    Full,
+    /// Not in this version.
+    Backend,
+    /// Not in this version.
+    Frontend,
+    /// Not in this version.
+    Database,
+    /// CPU time of processes, containers and the kernel.
+    System,
+}
+
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// Which part of the system to record.
+    #[arg(long, value_enum, default_value_t = ModeArg::Full)]
+    pub mode: ModeArg,
+
+    /// Write the result to this file instead of stdout.
+    ///
+    /// Without --format its extension decides: .json, .html, .md, .svg,
+    /// .folded, .pb.gz or .pprof, .speedscope.json; .profile keeps the raw
+    /// recording for `profiler report`. The file is readable by its owner only.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Format of the result [default: the extension of --output, else json]
+    #[arg(long, value_enum, hide_default_value = true)]
+    pub format: Option<Format>,
+
+    /// How long to record: seconds, or 10s, 2m, 1h.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse_duration)]
+    pub duration: Duration,
+
+    /// Record only these containers: names, ids or globs, separated by commas.
+    #[arg(
+        long,
+        value_name = "all|NAMES",
+        value_delimiter = ',',
+        default_value = "all"
+    )]
+    pub containers: Vec<String>,
+
+    /// Record only these processes, separated by commas.
+    #[arg(
+        long,
+        value_name = "PID",
+        value_delimiter = ',',
+        value_parser = clap::value_parser!(u32).range(1..=(1 << 22))
+    )]
+    pub pid: Vec<u32>,
+
+    /// Samples a second on each CPU, 1 to 10000.
+    #[arg(
+        long,
+        value_name = "HZ",
+        default_value_t = crate::options::DEFAULT_FREQUENCY,
+        value_parser = clap::value_parser!(u64).range(1..=MAX_FREQUENCY)
+    )]
+    pub frequency: u64,
+
+    /// API endpoints to probe: all, critical or paths. This version probes none
+    /// and takes only the default.
+    #[arg(
+        long,
+        value_name = "all|critical|PATHS",
+        default_value = DEFAULT_ENDPOINTS,
+        help_heading = "Not in this version"
+    )]
+    pub endpoints: String,
+
+    /// Load to send to the endpoints: light, normal or heavy. This version
+    /// sends none and takes only the default.
+    #[arg(
+        long,
+        value_name = "light|normal|heavy",
+        default_value = DEFAULT_LOAD,
+        help_heading = "Not in this version"
+    )]
+    pub load: String,
+
+    /// How to profile Python functions. This version names none and takes only
+    /// the default.
+    #[arg(
+        long,
+        value_name = "TYPE",
+        default_value = DEFAULT_PROFILE_TYPE,
+        help_heading = "Not in this version"
+    )]
+    pub profile_type: String,
+
+    /// Compare with an earlier result. This version refuses it.
+    #[arg(long, value_name = "FILE", help_heading = "Not in this version")]
+    pub baseline: Option<PathBuf>,
+}
+
+pub const DEFAULT_ENDPOINTS: &str = "critical";
+pub const DEFAULT_LOAD: &str = "normal";
+pub const DEFAULT_PROFILE_TYPE: &str = "cprofile";
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Messages")]
+pub struct Messages {
+    /// No progress and no messages, only errors.
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say more of what is done; twice for debugging. RUST_LOG is obeyed too.
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+impl Messages {
+    pub fn start_log(&self) {
+        let default = match (self.quiet, self.verbose) {
+            (true, _) => "error",
+            (false, 0) => "warn",
+            (false, 1) => "info",
+            (false, _) => "debug",
+        };
+        let environment = env_logger::Env::default().default_filter_or(default);
+        // Fails only when there is one already: in tests.
+        let _ = env_logger::Builder::from_env(environment).try_init();
+    }
+}
+
+/// Show what this host allows, what each missing thing costs, and how to get
+/// it.
+///
+/// Ends with 0 when a recording works here and with 2 when it does not. Loads
+/// and opens things to see whether it may, and leaves nothing behind.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  sudo profiler doctor
+  sudo profiler doctor --format json | jq '.checks[] | select(.state != \"ok\")'")]
+pub struct DoctorArgs {
+    #[arg(long, value_enum, default_value_t = DoctorFormat::Table)]
+    pub format: DoctorFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DoctorFormat {
+    Table,
+    Json,
+}
+
+/// Render a saved recording in any format, anywhere, without root.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  profiler report app.profile --output app.html
+  profiler report app.profile --format folded | head")]
+pub struct ReportArgs {
+    /// A recording made with `--output NAME.profile`.
+    #[arg(value_name = "FILE")]
+    pub recording: PathBuf,
+
+    /// Write the result to this file instead of stdout.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Format of the result [default: the extension of --output, else json]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+}

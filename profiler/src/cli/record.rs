@@ -1,0 +1,246 @@
+//! Making a recording and writing its result.
+
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+    time::Duration,
+};
+
+use anyhow::bail;
+
+use super::{
+    Format,
+    args::{DEFAULT_ENDPOINTS, DEFAULT_LOAD, DEFAULT_PROFILE_TYPE, Messages, ModeArg, RecordArgs},
+    exit, render,
+};
+use crate::{
+    doctor,
+    options::{ContainerScope, Mode, RecordOptions, container_scope},
+    output::{self, OutputError, Target},
+    privacy,
+    profile::Recording,
+    progress::{Progress, Silent, Terminal, seconds, thousands},
+    session,
+};
+
+pub fn run(
+    arguments: &RecordArgs,
+    messages: &Messages,
+    command_line: &[OsString],
+) -> anyhow::Result<u8> {
+    let options = options(arguments, command_line)?;
+    let target = Target::new(arguments.output.as_deref());
+    let format = Format::choose(arguments.format, &target);
+    // Everything that can be known to fail is, before the recording.
+    doctor::preflight()?;
+    options.check_pids()?;
+    target.check(format.binary())?;
+    doctor::raise_limits();
+
+    let progress: Box<dyn Progress> = if messages.quiet {
+        Box::new(Silent)
+    } else {
+        Box::new(Terminal::new(options.duration))
+    };
+    let recorded = session::record(&options, progress.as_ref());
+    progress.finish();
+    let mut recording = recorded?;
+    recording.notes.extend(options.notes());
+    write(&recording, format, &target)?;
+    if !messages.quiet {
+        say(&summary(&recording, format, &target));
+    }
+    Ok(exit::DONE)
+}
+
+/// Writes the result; when that fails, saves the recording elsewhere.
+fn write(recording: &Recording, format: Format, target: &Target) -> anyhow::Result<()> {
+    let error = match target.write(&|to| render::render(recording, format, to)) {
+        Ok(()) => return Ok(()),
+        Err(error @ OutputError::StdoutClosed) => return Err(error.into()),
+        Err(error) => error,
+    };
+    let Some(path) = output::rescue(recording) else {
+        bail!("{error}; the recording is lost, since no other place had room for it");
+    };
+    let format = match format {
+        Format::Recording => Format::Json,
+        format => format,
+    };
+    bail!(
+        "{error}; the recording is kept in {path}: `profiler report {path} --format {format} \
+         --output FILE` renders it",
+        path = path.display(),
+        format = format.name(),
+    )
+}
+
+fn options(arguments: &RecordArgs, command_line: &[OsString]) -> anyhow::Result<RecordOptions> {
+    let mode = match arguments.mode {
+        ModeArg::Full => Mode::Full,
+        ModeArg::System => Mode::System,
+        ModeArg::Backend => bail!(not_here("backend")),
+        ModeArg::Frontend => bail!(not_here("frontend")),
+        ModeArg::Database => bail!(not_here("database")),
+    };
+    if arguments.baseline.is_some() {
+        bail!("this version cannot compare with a baseline; leave --baseline out");
+    }
+    if arguments.endpoints != DEFAULT_ENDPOINTS {
+        bail!("this version probes no API endpoints; leave --endpoints out");
+    }
+    if arguments.load != DEFAULT_LOAD {
+        bail!("this version sends no load to API endpoints; leave --load out");
+    }
+    if arguments.profile_type != DEFAULT_PROFILE_TYPE {
+        bail!("this version has no other kinds of profile; leave --profile-type out");
+    }
+    let containers = container_scope(&arguments.containers);
+    let mut pids = arguments.pid.clone();
+    pids.sort_unstable();
+    pids.dedup();
+    if !pids.is_empty() && containers != ContainerScope::All {
+        bail!("--pid and --containers cannot be used together: choose processes or containers");
+    }
+    let command_line: Vec<String> = command_line
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    Ok(RecordOptions {
+        mode,
+        duration: arguments.duration,
+        frequency: arguments.frequency,
+        pids,
+        containers,
+        command_line: privacy::command_line(&command_line),
+    })
+}
+
+fn not_here(mode: &str) -> String {
+    format!("this version has no mode {mode}; it records the system part only: use --mode system")
+}
+
+/// What became of it, in one line.
+fn summary(recording: &Recording, format: Format, target: &Target) -> String {
+    let quality = &recording.quality;
+    let about = &recording.about;
+    let mut line = format!(
+        "{} samples in {} s",
+        thousands(quality.samples),
+        // Milliseconds are enough.
+        seconds(Duration::from_millis(about.duration_ns / 1_000_000))
+    );
+    if quality.samples_lost > 0 {
+        line.push_str(&format!(", {} lost", thousands(quality.samples_lost)));
+    }
+    if !about.interrupted.is_empty() {
+        line.push_str(&format!(" ({})", about.interrupted));
+    }
+    if let Target::File(path) = target {
+        line.push_str(&format!("; wrote {} ({})", path.display(), format.name()));
+    }
+    line
+}
+
+fn say(line: &str) {
+    // A closed stderr is no reason to fail.
+    let _ = writeln!(io::stderr(), "profiler: {line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::{cli::args::Cli, profile::About};
+
+    fn parsed(words: &str) -> anyhow::Result<RecordOptions> {
+        let words: Vec<OsString> = words.split(' ').map(OsString::from).collect();
+        let cli = Cli::try_parse_from(&words)?;
+        options(&cli.record, &words)
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_original_script() {
+        let options = parsed("profiler").expect("it is valid");
+        assert_eq!(
+            options,
+            RecordOptions {
+                command_line: "profiler".to_string(),
+                ..RecordOptions::default()
+            }
+        );
+        let given = "profiler --mode full --endpoints critical --load normal --profile-type \
+                     cprofile --containers all --duration 60";
+        let given = parsed(given).expect("it is valid");
+        assert_eq!(given.mode, Mode::Full);
+        assert_eq!(given.containers, ContainerScope::All);
+    }
+
+    #[test]
+    fn lists_repeat_and_take_commas() {
+        let options = parsed("profiler --pid 7,3 --pid 3").expect("it is valid");
+        assert_eq!(options.pids, [3, 7]);
+        let options =
+            parsed("profiler --containers web-*,db --containers cache").expect("it is valid");
+        assert_eq!(
+            options.containers,
+            ContainerScope::Patterns(["web-*", "db", "cache"].map(String::from).to_vec())
+        );
+        assert!(parsed("profiler --pid 1 --containers all").is_ok());
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused() {
+        for (words, says) in [
+            ("--mode backend", "--mode system"),
+            ("--mode frontend", "--mode system"),
+            ("--mode database", "--mode system"),
+            ("--baseline a.json", "--baseline"),
+            ("--endpoints all", "--endpoints"),
+            ("--load heavy", "--load"),
+            ("--profile-type memory", "--profile-type"),
+            ("--pid 1 --containers web", "--containers"),
+        ] {
+            let error = parsed(&format!("profiler {words}")).expect_err(words);
+            assert!(error.to_string().contains(says), "{error}");
+        }
+        for words in [
+            "--frequency 0",
+            "--frequency 10001",
+            "--frequency x",
+            "--duration 0",
+            "--pid 0",
+            "--pid -1",
+            "--format exe",
+            "--mode all",
+            "--quiet --verbose",
+            "stray",
+        ] {
+            assert!(parsed(&format!("profiler {words}")).is_err(), "{words}");
+        }
+    }
+
+    #[test]
+    fn the_summary_says_where_and_what() {
+        let mut recording = Recording {
+            about: About {
+                duration_ns: 10_000_400_000,
+                ..About::default()
+            },
+            ..Recording::default()
+        };
+        recording.quality.samples = 1_980;
+        let target = Target::File("r.html".into());
+        assert_eq!(
+            summary(&recording, Format::Html, &target),
+            "1,980 samples in 10 s; wrote r.html (html)"
+        );
+        recording.quality.samples_lost = 3;
+        recording.about.interrupted = "interrupted by Ctrl-C".to_string();
+        assert_eq!(
+            summary(&recording, Format::Json, &Target::Stdout),
+            "1,980 samples in 10 s, 3 lost (interrupted by Ctrl-C)"
+        );
+    }
+}
