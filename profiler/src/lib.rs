@@ -1,1 +1,3 @@
 pub mod profile;
+pub mod report;
+pub mod views;
