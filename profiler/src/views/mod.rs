@@ -19,7 +19,7 @@ use crate::profile::{Recording, Source, StackId};
 pub use functions::{Around, FunctionRow, Neighbour};
 pub use rows::{Row, StackRow, Top, top};
 pub use share::shares;
-pub use tree::Tree;
+pub use tree::{Step, Tree};
 
 /// What samples add up to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

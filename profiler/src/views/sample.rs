@@ -78,6 +78,7 @@ pub const SHELL: ThreadId = 2;
 /// a truncated stack, a sample without a stack, and the same stack in two
 /// threads.
 pub fn plain() -> Recording {
+    use FrameKind::{JavaScript, Jit, Kernel, Native, Python, Synthetic};
     let mut builder = Builder::default();
     builder.recording = Recording {
         format_version: FORMAT_VERSION,
@@ -197,7 +198,7 @@ pub fn plain() -> Recording {
             kind,
             module,
             file: file.into(),
-            line: if kind == FrameKind::Python { 10 } else { 0 },
+            line: if kind == Python { 10 } else { 0 },
         });
         builder.frame(Frame {
             function,
@@ -205,13 +206,12 @@ pub fn plain() -> Recording {
             column: 0,
             inlined,
             address: match kind {
-                FrameKind::Native => 0x1000 + u64::from(function) * 0x10,
-                FrameKind::Kernel => 0xffff_ffff_8100_0000 + u64::from(function),
+                Native => 0x1000 + u64::from(function) * 0x10,
+                Kernel => 0xffff_ffff_8100_0000 + u64::from(function),
                 _ => 0,
             },
         })
     };
-    use FrameKind::{JavaScript, Jit, Kernel, Native, Python, Synthetic};
     let start = frame(Native, "_start", Some(libc), "", 0, false);
     let module_body = frame(Python, "<module>", None, "/app/app.py", 30, false);
     let walk_12 = frame(Python, "walk", None, "/app/app.py", 12, false);
