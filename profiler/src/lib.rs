@@ -11,5 +11,7 @@ pub mod privacy;
 pub mod process;
 pub mod profile;
 pub mod progress;
+pub mod report;
 pub mod session;
 pub mod unwind;
+pub mod views;

@@ -1,0 +1,304 @@
+//! What stands next to the results: when and how they were measured, how far
+//! they can be trusted, what they cost.
+
+use crate::{
+    profile::{Note, NoteKind, OutcomeCount, Quality, Recording},
+    views::{Views, share::percent as part_of},
+};
+
+use super::{
+    PRIMARY,
+    text::{Utc, bytes, clean, clean_or_empty, count, duration, percent},
+};
+
+/// A fact: what it is about, and what it says. Clean text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    pub label: String,
+    pub text: String,
+}
+
+fn line(label: &str, text: String) -> Line {
+    Line {
+        label: label.to_string(),
+        text,
+    }
+}
+
+/// What, where, when.
+pub fn title(recording: &Recording) -> String {
+    let about = &recording.about;
+    format!(
+        "{} time of {}, {}",
+        PRIMARY.title(),
+        clean(&about.host),
+        Utc::new(about.start_unix_ms).text()
+    )
+}
+
+/// How long, at what rate, how many samples and losses, by which command.
+pub fn subtitle(recording: &Recording) -> String {
+    let about = &recording.about;
+    let quality = &recording.quality;
+    let mut text = format!(
+        "{} at {} Hz ({}): {} samples, {} lost",
+        duration(about.duration_ns),
+        about.frequency_hz,
+        clean(&about.clock),
+        count(quality.samples),
+        count(quality.samples_lost),
+    );
+    if quality.ticks_missed > 0 {
+        text += &format!(", {} ticks missed", count(quality.ticks_missed));
+    }
+    let command = clean_or_empty(&about.command_line);
+    if !command.is_empty() {
+        text += &format!("; {command}");
+    }
+    text
+}
+
+/// Saturating, since the numbers may come from a hostile file.
+pub fn sum(counts: impl IntoIterator<Item = u64>) -> u64 {
+    counts.into_iter().fold(0, u64::saturating_add)
+}
+
+fn counts(outcomes: &[OutcomeCount], wanted: impl Fn(&str) -> bool) -> u64 {
+    sum(outcomes
+        .iter()
+        .filter(|entry| wanted(&entry.outcome))
+        .map(|entry| entry.count))
+}
+
+/// User stacks, and how many of them reached the root.
+pub fn complete(quality: &Quality) -> (u64, u64) {
+    (
+        counts(&quality.outcomes, |outcome| outcome != "no_user_stack"),
+        counts(&quality.outcomes, |outcome| outcome == "root_reached"),
+    )
+}
+
+/// `meaning: 12 (3.4 %); …`, the most frequent first.
+fn reasons(outcomes: &[OutcomeCount], whole: u64) -> String {
+    let mut failed: Vec<_> = outcomes
+        .iter()
+        .filter(|entry| entry.outcome != "root_reached" && entry.outcome != "no_user_stack")
+        .filter(|entry| entry.count > 0)
+        .collect();
+    failed.sort_by(|a, b| b.count.cmp(&a.count).then(a.outcome.cmp(&b.outcome)));
+    failed
+        .iter()
+        .map(|entry| {
+            format!(
+                "; {}: {} ({})",
+                clean(if entry.meaning.is_empty() {
+                    &entry.outcome
+                } else {
+                    &entry.meaning
+                }),
+                count(entry.count),
+                percent(part_of(entry.count, whole))
+            )
+        })
+        .collect()
+}
+
+/// How far the results can be trusted.
+pub fn quality_lines(recording: &Recording) -> Vec<Line> {
+    let about = &recording.about;
+    let quality = &recording.quality;
+    let mut lines = vec![
+        line(
+            "Host",
+            format!(
+                "{}, kernel {} {}, {} CPUs",
+                clean(&about.host),
+                clean(&about.kernel),
+                clean_or_empty(&about.architecture),
+                about.cpus_online
+            ),
+        ),
+        line(
+            "Command",
+            format!(
+                "{} (version {}, scope {})",
+                clean(&about.command_line),
+                clean(&about.profiler_version),
+                clean(&about.scope)
+            ),
+        ),
+        line(
+            "Recorded",
+            format!(
+                "{} for {} at {} Hz ({})",
+                Utc::new(about.start_unix_ms).text(),
+                duration(about.duration_ns),
+                about.frequency_hz,
+                clean(&about.clock)
+            ),
+        ),
+    ];
+    if !about.interrupted.is_empty() {
+        lines.push(line("Ended early", clean(&about.interrupted).into_owned()));
+    }
+    let taken = sum([quality.samples, quality.samples_lost]);
+    lines.push(line(
+        "Samples",
+        format!(
+            "{} received, {} lost ({})",
+            count(quality.samples),
+            count(quality.samples_lost),
+            percent(part_of(quality.samples_lost, taken))
+        ),
+    ));
+    let ticks = sum([
+        taken,
+        quality.idle_ticks,
+        quality.not_wanted,
+        quality.ticks_missed,
+    ]);
+    lines.push(line(
+        "Clock ticks",
+        format!(
+            "{} on idle CPUs, {} in tasks outside the scope, {} missed: throttled by the kernel or stolen by the hypervisor ({})",
+            count(quality.idle_ticks),
+            count(quality.not_wanted),
+            count(quality.ticks_missed),
+            percent(part_of(quality.ticks_missed, ticks))
+        ),
+    ));
+    let (whole, complete) = complete(quality);
+    lines.push(line(
+        "Stacks",
+        format!(
+            "{} of {} user stacks reached the thread's root ({}){}",
+            count(complete),
+            count(whole),
+            percent(part_of(complete, whole)),
+            reasons(&quality.outcomes, whole)
+        ),
+    ));
+    for runtime in &quality.runtimes {
+        lines.push(line(
+            &format!("Stacks, {}", clean(&runtime.runtime)),
+            format!(
+                "{} of {} complete ({}){}",
+                count(runtime.complete),
+                count(runtime.stacks),
+                percent(part_of(runtime.complete, runtime.stacks)),
+                reasons(&runtime.outcomes, runtime.stacks)
+            ),
+        ));
+    }
+    lines.push(line(
+        "Names",
+        format!(
+            "{} samples without a container ({}), {} without a symbol ({})",
+            count(quality.without_container),
+            percent(part_of(quality.without_container, quality.samples)),
+            count(quality.without_symbol),
+            percent(part_of(quality.without_symbol, quality.samples))
+        ),
+    ));
+    for (label, number) in [
+        ("Process and cgroup events lost", quality.events_lost),
+        ("Kernel stacks that failed", quality.kernel_stacks_failed),
+        ("Samples without a free record", quality.records_busy),
+        ("Entries that found a map full", quality.map_full),
+    ] {
+        if number > 0 {
+            lines.push(line(label, count(number)));
+        }
+    }
+    lines
+}
+
+/// What the recording cost the host.
+pub fn cost_lines(recording: &Recording) -> Vec<Line> {
+    let about = &recording.about;
+    let cost = &recording.cost;
+    let during = sum([cost.user_ns, cost.system_ns]);
+    let of_one = part_of(during, about.duration_ns);
+    let mut lines = vec![line(
+        "CPU of the profiler",
+        format!(
+            "{} while recording ({} of one CPU, {} of this host), {} after it for symbols and the report",
+            duration(during),
+            percent(of_one),
+            percent(of_one / f64::from(about.cpus_online.max(1))),
+            duration(cost.finish_ns)
+        ),
+    )];
+    let run_time = sum(cost.programs.iter().map(|program| program.run_time_ns));
+    let runs = sum(cost.programs.iter().map(|program| program.run_count));
+    let mut programs: Vec<_> = cost.programs.iter().collect();
+    programs.sort_by(|a, b| {
+        b.run_time_ns
+            .cmp(&a.run_time_ns)
+            .then_with(|| a.name.cmp(&b.name))
+    });
+    let each: Vec<_> = programs
+        .iter()
+        .filter(|program| program.run_count > 0)
+        .map(|program| {
+            format!(
+                "{} {} in {} runs",
+                clean(&program.name),
+                duration(program.run_time_ns),
+                count(program.run_count)
+            )
+        })
+        .collect();
+    let mut text = if cost.programs.is_empty() {
+        "run time not measured".to_string()
+    } else {
+        format!(
+            "{} in {} runs ({} of one CPU)",
+            duration(run_time),
+            count(runs),
+            percent(part_of(run_time, about.duration_ns))
+        )
+    };
+    if each.len() > 1 {
+        text += &format!(": {}", each.join(", "));
+    }
+    lines.push(line("BPF programs", text));
+    lines.push(line(
+        "Memory",
+        format!(
+            "{} at the peak, BPF maps {}",
+            bytes(cost.peak_memory_bytes),
+            bytes(cost.map_memory_bytes)
+        ),
+    ));
+    lines
+}
+
+/// The recording's notes, and before them what a reader must know about the
+/// results as a whole.
+pub fn notes(recording: &Recording) -> Vec<Note> {
+    let mut notes = Vec::new();
+    if Views::new(recording, PRIMARY).is_empty() {
+        notes.push(Note {
+            kind: NoteKind::Missing,
+            text: no_samples(recording),
+        });
+    }
+    notes.extend(recording.notes.iter().cloned());
+    notes
+}
+
+/// Why there is nothing to show, as far as the counters tell.
+pub fn no_samples(recording: &Recording) -> String {
+    let quality = &recording.quality;
+    let why = if quality.samples_lost > 0 {
+        "all samples were lost; the notes on quality say more"
+    } else if quality.not_wanted > 0 {
+        "only tasks outside the scope ran"
+    } else if quality.idle_ticks > 0 {
+        "all CPUs were idle"
+    } else {
+        "the sampling clock did not tick"
+    };
+    format!("No samples: {why}.")
+}

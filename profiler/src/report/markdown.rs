@@ -1,0 +1,418 @@
+//! One screen for a pull request or a chat: where the CPU time went, how far
+//! that can be trusted, what it cost.
+//!
+//! GitHub takes comments of up to 65,536 characters; rows, names and notes are
+//! limited so that any recording fits.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+};
+
+use crate::{
+    profile::{NoteKind, Recording},
+    views::{Amount, Top, Views, share::share_text, shares, top},
+};
+
+use super::{
+    PRIMARY, evidence,
+    text::{self, base_name, clean, duration, shorten},
+};
+
+const CONTAINERS: usize = 10;
+const PROCESSES: usize = 10;
+const FUNCTIONS: usize = 15;
+const NOTES: usize = 15;
+const NAME_LENGTH: usize = 80;
+const LINE_LENGTH: usize = 1_000;
+
+/// The largest comment of GitHub, in characters.
+#[cfg(test)]
+pub const LARGEST: usize = 65_536;
+
+/// A name as code: nothing in it is markup, nobody is mentioned, no issue
+/// linked. A table's cell ends at a pipe even in code.
+fn code(name: &str) -> String {
+    let name = clean(name);
+    let name = shorten(&name, NAME_LENGTH);
+    // A backslash before a pipe would escape the one that escapes the pipe.
+    let name = name.replace("\\|", "\\ |").replace('|', "\\|");
+    let mut longest = 0;
+    let mut run = 0;
+    for character in name.chars() {
+        run = if character == '`' { run + 1 } else { 0 };
+        longest = longest.max(run);
+    }
+    let fence = "`".repeat(longest + 1);
+    // A backtick must not touch the fence; one blank on each side is dropped.
+    let pad = if longest > 0 { " " } else { "" };
+    format!("{fence}{pad}{name}{pad}{fence}")
+}
+
+/// A sentence: no markup, no mentions.
+fn prose(text: &str) -> String {
+    let text = clean(text);
+    let text = shorten(&text, LINE_LENGTH);
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            // Escaping with a backslash would not stop a mention or a link to
+            // an issue: those are looked for after Markdown.
+            '@' | '#' => {
+                escaped.push(character);
+                escaped.push_str("<!-- -->");
+            }
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' | '$' => {
+                escaped.push('\\');
+                escaped.push(character);
+            }
+            _ => escaped.push(character),
+        }
+    }
+    // Addresses would become links.
+    escaped.replace("://", ":<!-- -->//")
+}
+
+/// Shares of the shown rows, the others, and what belongs to neither.
+fn tenths<T>(shown: &Top<T>, amount: impl Fn(&T) -> Amount, rest: Amount) -> Vec<String> {
+    let weights: Vec<u64> = shown
+        .rows
+        .iter()
+        .map(|row| amount(row).weight)
+        .chain([shown.others.weight, rest.weight])
+        .collect();
+    shares(&weights, 1_000)
+        .into_iter()
+        .zip(weights)
+        .map(|(tenths, weight)| share_text(tenths, weight))
+        .collect()
+}
+
+pub fn write(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
+    out.write_all(text(recording).as_bytes())
+}
+
+fn text(recording: &Recording) -> String {
+    let views = Views::new(recording, PRIMARY);
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_text(recording, &views, &mut text);
+    text
+}
+
+fn write_text(recording: &Recording, views: &Views, out: &mut String) -> std::fmt::Result {
+    let about = &recording.about;
+    writeln!(out, "## Where the CPU time of {} went\n", code(&about.host))?;
+    writeln!(
+        out,
+        "{}, {} at {} Hz ({}). ",
+        text::Utc::new(about.start_unix_ms).text(),
+        duration(about.duration_ns),
+        about.frequency_hz,
+        prose(&about.clock),
+    )?;
+    if views.is_empty() {
+        writeln!(out, "**{}**", prose(&evidence::no_samples(recording)))?;
+    } else {
+        writeln!(
+            out,
+            "**{} of CPU time** in {} samples: {}.",
+            duration(views.total.weight),
+            text::count(views.total.count),
+            kinds(views),
+        )?;
+        containers(recording, views, out)?;
+        processes(recording, views, out)?;
+        functions(recording, views, out)?;
+    }
+    notes(recording, views, out)?;
+    writeln!(
+        out,
+        "\n<details><summary>Quality and cost of this recording</summary>\n"
+    )?;
+    let lines = evidence::quality_lines(recording)
+        .into_iter()
+        .chain(evidence::cost_lines(recording));
+    for line in lines.take(40) {
+        writeln!(
+            out,
+            "- {}: {}",
+            prose(&shorten(&line.label, NAME_LENGTH)),
+            prose(&line.text)
+        )?;
+    }
+    writeln!(out, "\n</details>")
+}
+
+fn kinds(views: &Views) -> String {
+    let rows = views.kinds();
+    let weights: Vec<u64> = rows.iter().map(|row| row.amount.weight).collect();
+    let parts: Vec<_> = rows
+        .iter()
+        .zip(shares(&weights, 1_000))
+        .map(|(row, tenths)| {
+            format!(
+                "{} {}",
+                text::kind_title(row.id),
+                share_text(tenths, row.amount.weight)
+            )
+        })
+        .collect();
+    parts.join(", ")
+}
+
+fn containers(recording: &Recording, views: &Views, out: &mut String) -> std::fmt::Result {
+    let mut rows = views.containers();
+    // Where nothing ran there may still be memory to see, but one screen is
+    // for what ran.
+    rows.retain(|row| row.amount.weight > 0);
+    let table = top(rows, CONTAINERS, |row| row.amount);
+    let shares = tenths(&table, |row| row.amount, Amount::default());
+    writeln!(
+        out,
+        "\n| Container | CPU time | Share | Memory | Throttled |"
+    )?;
+    writeln!(out, "|:--|--:|--:|--:|--:|")?;
+    for (row, share) in table.rows.iter().zip(&shares) {
+        let container = &recording.containers[row.id as usize];
+        let usage = container.usage.as_ref();
+        let memory = usage
+            .and_then(|usage| usage.memory_working_set_bytes.or(usage.memory_usage_bytes))
+            .map(|used| {
+                let limit = usage.and_then(|usage| usage.memory_limit_bytes);
+                match limit {
+                    Some(limit) => format!("{} of {}", text::bytes(used), text::bytes(limit)),
+                    None => text::bytes(used),
+                }
+            });
+        let throttled = usage.and_then(|usage| usage.cpu_throttled_ns).map(duration);
+        writeln!(
+            out,
+            "| {} | {} | {share} | {} | {} |",
+            code(&container.name),
+            duration(row.amount.weight),
+            memory.as_deref().unwrap_or(""),
+            throttled.as_deref().unwrap_or(""),
+        )?;
+    }
+    others(&table, &shares, "| | |", out)
+}
+
+/// The row that makes a shortened table add up.
+fn others<T>(table: &Top<T>, shares: &[String], rest: &str, out: &mut String) -> std::fmt::Result {
+    if table.others_count == 0 {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "| {} others | {} | {} {rest}",
+        text::count(table.others_count as u64),
+        duration(table.others.weight),
+        shares[table.rows.len()],
+    )
+}
+
+fn processes(recording: &Recording, views: &Views, out: &mut String) -> std::fmt::Result {
+    let mut rows = views.processes();
+    rows.retain(|row| row.amount.weight > 0);
+    let table = top(rows, PROCESSES, |row| row.amount);
+    let shares = tenths(&table, |row| row.amount, Amount::default());
+    writeln!(out, "\n| Process | CPU time | Share | Pid | Container |")?;
+    writeln!(out, "|:--|--:|--:|--:|:--|")?;
+    for (row, share) in table.rows.iter().zip(&shares) {
+        let process = &recording.processes[row.id as usize];
+        writeln!(
+            out,
+            "| {} | {} | {share} | {} | {} |",
+            code(&process.name),
+            duration(row.amount.weight),
+            process.pid,
+            code(&recording.containers[process.container as usize].name),
+        )?;
+    }
+    others(&table, &shares, "| | |", out)
+}
+
+fn functions(recording: &Recording, views: &Views, out: &mut String) -> std::fmt::Result {
+    let mut rows = views.functions();
+    rows.retain(|row| row.own.weight > 0);
+    let table = top(rows, FUNCTIONS, |row| row.own);
+    let shares = tenths(&table, |row| row.own, views.without_stack);
+    writeln!(out, "\n| Function | Self | Share | With callees | Where |")?;
+    writeln!(out, "|:--|--:|--:|--:|:--|")?;
+    for (row, share) in table.rows.iter().zip(&shares) {
+        let function = &recording.functions[row.function as usize];
+        let place = match function.module {
+            Some(module) if function.file.is_empty() => {
+                base_name(&recording.modules[module as usize].path).to_string()
+            }
+            _ => text::place(recording, function),
+        };
+        writeln!(
+            out,
+            "| {} | {} | {share} | {} | {} |",
+            code(&text::function_label(function)),
+            duration(row.own.weight),
+            text::percent(crate::views::share::percent(
+                row.total.weight,
+                views.total.weight
+            )),
+            if place.is_empty() {
+                String::new()
+            } else {
+                code(&place)
+            },
+        )?;
+    }
+    others(&table, &shares, "| | |", out)?;
+    if views.without_stack.weight > 0 {
+        writeln!(
+            out,
+            "| (no stack) | {} | {} | | |",
+            duration(views.without_stack.weight),
+            shares.last().map_or("", String::as_str),
+        )?;
+    }
+    Ok(())
+}
+
+fn notes(recording: &Recording, views: &Views, out: &mut String) -> std::fmt::Result {
+    let mut notes = evidence::notes(recording);
+    if views.is_empty() {
+        // The first says that there is nothing, and was said above.
+        notes.remove(0);
+    }
+    if notes.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    for note in notes.iter().take(NOTES) {
+        let kind = match note.kind {
+            NoteKind::Info => "Note",
+            NoteKind::Missing => "Not measured",
+            NoteKind::Warning => "Warning",
+        };
+        writeln!(out, "- {kind}: {}", prose(&note.text))?;
+    }
+    if notes.len() > NOTES {
+        writeln!(out, "- {} more notes", notes.len() - NOTES)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::views::sample;
+
+    /// Cells of a table's line, split as GitHub does.
+    fn cells(line: &str) -> Vec<String> {
+        let mut cells = vec![String::new()];
+        let mut escaped = false;
+        for character in line.chars() {
+            match character {
+                '|' if !escaped => cells.push(String::new()),
+                _ => {
+                    if let Some(cell) = cells.last_mut() {
+                        cell.push(character);
+                    }
+                }
+            }
+            escaped = character == '\\' && !escaped;
+        }
+        cells[1..cells.len() - 1].to_vec()
+    }
+
+    /// What is left without code spans, as CommonMark finds them.
+    fn without_code(text: &str) -> String {
+        let fence = |text: &str| text.bytes().take_while(|&byte| byte == b'`').count();
+        let mut left = String::new();
+        for mut rest in text.lines() {
+            while let Some(start) = rest.find('`') {
+                let escaped = rest[..start].ends_with('\\');
+                left.push_str(&rest[..start]);
+                rest = &rest[start..];
+                let length = if escaped { 1 } else { fence(rest) };
+                let mut end = length;
+                let mut closed = None;
+                while let Some(next) = rest[end..].find('`') {
+                    let run = fence(&rest[end + next..]);
+                    if run == length && !escaped {
+                        closed = Some(end + next + run);
+                        break;
+                    }
+                    end += next + run;
+                }
+                rest = &rest[closed.unwrap_or(length)..];
+            }
+            left.push_str(rest);
+            left.push('\n');
+        }
+        left
+    }
+
+    #[test]
+    fn names_cannot_leave_their_cell() {
+        assert_eq!(code("a|b"), "`a\\|b`");
+        assert_eq!(code("a`b``c"), "``` a`b``c ```");
+        assert_eq!(code("a\\|b"), "`a\\ \\|b`");
+        for seed in 0..30 {
+            let text = text(&sample::nasty(seed));
+            assert!(text.chars().count() < LARGEST);
+            for line in text.lines().filter(|line| line.starts_with('|')) {
+                assert_eq!(cells(line).len(), 5, "{line}");
+            }
+            let outside = without_code(&text);
+            for tag in [
+                "<!-- -->",
+                "<details>",
+                "</details>",
+                "<summary>",
+                "</summary>",
+            ] {
+                assert!(!outside.replace(tag, "").contains("<script"), "{outside}");
+            }
+            assert!(!outside.contains("@someone") && !outside.contains(" #1"));
+        }
+    }
+
+    #[test]
+    fn the_shares_of_each_table_are_100_percent() {
+        for recording in [sample::plain(), sample::large(400, 20)] {
+            let text = text(&recording);
+            let mut tables = 0;
+            for table in text.split("\n\n").filter(|part| part.starts_with("| ")) {
+                let tenths: u64 = table
+                    .lines()
+                    .skip(2)
+                    .map(|line| {
+                        let share = cells(line)[2].trim().replace(" %", "").replace('.', "");
+                        share.parse::<u64>().unwrap_or(0)
+                    })
+                    .sum();
+                assert_eq!(tenths, 1_000, "{table}");
+                tables += 1;
+            }
+            assert_eq!(tables, 3);
+        }
+    }
+
+    #[test]
+    fn it_fits_on_a_screen_and_says_what_counts() {
+        let text = text(&sample::plain());
+        assert!(text.lines().count() < 60, "{text}");
+        for expected in [
+            "| `web` |",
+            "| `python3` | 1.72 s | 85.0 % | 4242 | `web` |",
+            "| `walk` | 909 ms | 45.0 % | 45.0 % | `/app/app.py:10` |",
+            "Python 45.0 %",
+            "150 of 160 user stacks",
+            "150 MiB of 512 MiB",
+        ] {
+            assert!(text.contains(expected), "{expected} is not in\n{text}");
+        }
+    }
+}
