@@ -213,36 +213,40 @@ impl<'a> Elf<'a> {
         })
     }
 
-    /// What to subtract from an address of the process to get one of the file,
-    /// for the executable mapping that starts at `mapping_start` and shows the
-    /// file from `mapping_file_offset` on.
-    ///
-    /// The kernel widens a segment to whole pages on both sides (fs/binfmt_elf.c,
-    /// `elf_map`), so with lld's unaligned segments a page of the file can
-    /// belong to two of them: the executable one is preferred, then the one
-    /// that starts in that very page.
+    /// See [`bias`].
     pub fn bias(&self, mapping_start: u64, mapping_file_offset: u64) -> Option<u64> {
-        let page = mapping_file_offset / MAPPING_PAGE;
-        let segment = self
-            .segments
-            .iter()
-            .filter(|segment| {
-                let first = segment.offset / MAPPING_PAGE;
-                let last = segment.offset.saturating_add(segment.file_size.saturating_sub(1))
-                    / MAPPING_PAGE;
-                segment.file_size > 0 && (first..=last).contains(&page)
-            })
-            .max_by_key(|segment| {
-                (
-                    segment.flags & EXECUTE != 0,
-                    segment.offset / MAPPING_PAGE == page,
-                )
-            })?;
-        let address = segment
-            .address
-            .wrapping_add(mapping_file_offset.wrapping_sub(segment.offset));
-        Some(mapping_start.wrapping_sub(address))
+        bias(&self.segments, mapping_start, mapping_file_offset)
     }
+}
+
+/// What to subtract from an address of the process to get one of the file,
+/// for the executable mapping that starts at `mapping_start` and shows the
+/// file from `mapping_file_offset` on.
+///
+/// The kernel widens a segment to whole pages on both sides (fs/binfmt_elf.c,
+/// `elf_map`), so with lld's unaligned segments a page of the file can
+/// belong to two of them: the executable one is preferred, then the one
+/// that starts in that very page.
+pub fn bias(segments: &[Segment], mapping_start: u64, mapping_file_offset: u64) -> Option<u64> {
+    let page = mapping_file_offset / MAPPING_PAGE;
+    let segment = segments
+        .iter()
+        .filter(|segment| {
+            let first = segment.offset / MAPPING_PAGE;
+            let last = segment.offset.saturating_add(segment.file_size.saturating_sub(1))
+                / MAPPING_PAGE;
+            segment.file_size > 0 && (first..=last).contains(&page)
+        })
+        .max_by_key(|segment| {
+            (
+                segment.flags & EXECUTE != 0,
+                segment.offset / MAPPING_PAGE == page,
+            )
+        })?;
+    let address = segment
+        .address
+        .wrapping_add(mapping_file_offset.wrapping_sub(segment.offset));
+    Some(mapping_start.wrapping_sub(address))
 }
 
 fn program_headers(data: &[u8], offset: u64, count: u32) -> Option<Vec<ProgramHeader>> {
