@@ -47,7 +47,7 @@ fn wanted(task: Task, tgid: u32) -> bool {
         _ => {
             // SAFETY: as above.
             unsafe { WANTED_CGROUPS.get(&task.cgroup_v2()) }.is_some()
-                || unsafe { WANTED_CGROUPS.get(&task.cgroup_v1()) }.is_some()
+                || unsafe { WANTED_CGROUPS.get(&(task.cgroup_v1() | gate::CGROUP_V1)) }.is_some()
         }
     }
 }

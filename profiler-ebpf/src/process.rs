@@ -28,6 +28,9 @@ pub mod gate {
     pub const PROCESSES: u32 = 1;
     /// Tasks whose cgroup, of either version, is in `WANTED_CGROUPS`.
     pub const CGROUPS: u32 = 2;
+    /// Set in the keys of `WANTED_CGROUPS` of the version 1 hierarchy, which
+    /// numbers its cgroups apart from version 2.
+    pub const CGROUP_V1: u64 = 1 << 63;
 }
 
 /// Byte offsets in structures of the running kernel, from its BTF.

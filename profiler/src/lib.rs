@@ -13,5 +13,6 @@ pub mod profile;
 pub mod progress;
 pub mod report;
 pub mod session;
+pub mod symbolize;
 pub mod unwind;
 pub mod views;

@@ -48,7 +48,7 @@ pub enum Event<'a> {
     CgroupCreated {
         hierarchy: u32,
         id: u64,
-        path: String,
+        path: Vec<u8>,
     },
 }
 
@@ -81,7 +81,7 @@ impl<'a> Event<'a> {
                 Self::CgroupCreated {
                     hierarchy: event.hierarchy,
                     id: event.id,
-                    path: String::from_utf8_lossy(path).into_owned(),
+                    path: path.to_vec(),
                 }
             }
             _ => return None,

@@ -278,8 +278,16 @@ impl Kernel {
         Ok(self.wanted_processes.insert(tgid, 1, 0)?)
     }
 
-    pub fn want_cgroup(&mut self, id: u64) -> Result<(), KernelError> {
-        Ok(self.wanted_cgroups.insert(id, 1, 0)?)
+    /// Admits cgroups by their ids in the version 2 and in the version 1
+    /// hierarchy.
+    pub fn want_cgroups(&mut self, v2: &[u64], v1: &[u64]) -> Result<(), KernelError> {
+        for &id in v2 {
+            self.wanted_cgroups.insert(id, 1, 0)?;
+        }
+        for &id in v1 {
+            self.wanted_cgroups.insert(id | gate::CGROUP_V1, 1, 0)?;
+        }
+        Ok(())
     }
 
     pub fn counter(&self, counter: Counter) -> Result<u64, KernelError> {

@@ -5,7 +5,6 @@ use profiler_ebpf::{Counter, Outcome};
 
 use crate::{
     bpf::{Kernel, KernelError},
-    own_cost,
     process::ProcessTable,
     profile::{
         Cost, FrameKind, Note, NoteKind, OutcomeCount, ProgramCost, Quality, Recording,
@@ -139,10 +138,11 @@ impl Baseline {
                 program
             })
             .collect();
-        let mut cost = own_cost::so_far();
-        cost.map_memory_bytes = kernel.map_bytes() + table.executables.table_bytes();
-        cost.programs = programs;
-        cost
+        Cost {
+            map_memory_bytes: kernel.map_bytes() + table.executables.table_bytes(),
+            programs,
+            ..Cost::default()
+        }
     }
 }
 
@@ -156,14 +156,6 @@ fn programs(kernel: &Kernel) -> Vec<ProgramCost> {
             run_count: run.run_count,
         })
         .collect()
-}
-
-/// Adds what came after [`Baseline::cost`]: naming.
-pub fn finish_cost(cost: &mut Cost) {
-    let now = own_cost::so_far();
-    cost.finish_ns =
-        (now.user_ns + now.system_ns).saturating_sub(cost.user_ns + cost.system_ns);
-    cost.peak_memory_bytes = now.peak_memory_bytes;
 }
 
 /// Adds what only the named recording tells.

@@ -21,8 +21,9 @@ use tokio::{
 
 use crate::{
     bpf::{Event, EventRing, Gate, Kernel, KernelOptions},
-    containers::Containers,
+    containers::{CgroupIds, Containers},
     options::{ContainerScope, RecordOptions},
+    own_cost::OwnCost,
     privacy,
     process::{ProcessTable, start_ticks, ticks_of},
     profile::{About, FORMAT_VERSION, Note, NoteKind, Recording},
@@ -107,6 +108,7 @@ struct Session {
     containers: Containers,
     intake: Intake,
     cpus: Cpus,
+    own_cost: OwnCost,
     pids: Vec<(u32, Option<u64>)>,
     notes: Vec<Note>,
     baseline: Baseline,
@@ -117,28 +119,26 @@ struct Session {
 impl Session {
     /// Loads everything and starts the sampling clock.
     fn start(options: &RecordOptions) -> anyhow::Result<Self> {
-        raise_file_limit();
+        let own_cost = OwnCost::start();
         let online = cpus::online().context("cannot tell which CPUs are online")?;
         let mut containers = Containers::new();
-        let mut wanted_cgroups = Vec::new();
+        let mut wanted_cgroups = CgroupIds::default();
         let gate = if !options.pids.is_empty() {
             Gate::Processes
         } else if let ContainerScope::Patterns(patterns) = &options.containers {
-            wanted_cgroups = containers.select(patterns)?;
+            wanted_cgroups = containers.select(patterns)?.ids;
             Gate::Cgroups
         } else {
             Gate::Everything
         };
-        let controller = containers.v1_controller();
+        let controller = containers.v1_controller().map(|v1| v1.kernel_name);
         let (mut kernel, ring) = Kernel::load(&KernelOptions {
             frequency: options.frequency,
             gate,
-            cgroup_v1_controller: controller.as_deref(),
+            cgroup_v1_controller: controller,
             cpus: online.len() as u64,
         })?;
-        for id in wanted_cgroups {
-            kernel.want_cgroup(id)?;
-        }
+        kernel.want_cgroups(&wanted_cgroups.v2, &wanted_cgroups.v1)?;
         for &pid in &options.pids {
             kernel.want_process(pid)?;
         }
@@ -162,7 +162,8 @@ impl Session {
             containers,
             intake: Intake::default(),
             cpus,
-            notes: options.notes(),
+            own_cost,
+            notes: Vec::new(),
             baseline,
             started: Instant::now(),
             started_unix: unix_time(),
@@ -197,7 +198,7 @@ impl Session {
             self.baseline = baseline;
         }
         self.cpus.restart();
-        self.containers.start_usage();
+        self.containers.begin();
         self.started = Instant::now();
         self.started_unix = unix_time();
         interrupted
@@ -243,13 +244,10 @@ impl Session {
             self.note(NoteKind::Warning, error.to_string());
         }
         self.table.sweep(&mut self.kernel);
-        for id in self.containers.refresh() {
-            self.want_cgroup(id);
-        }
     }
 
-    fn want_cgroup(&mut self, id: u64) {
-        if let Err(error) = self.kernel.want_cgroup(id) {
+    fn want_cgroups(&mut self, ids: &CgroupIds) {
+        if let Err(error) = self.kernel.want_cgroups(&ids.v2, &ids.v1) {
             self.note(NoteKind::Warning, error.to_string());
         }
     }
@@ -279,7 +277,7 @@ impl Session {
             intake,
             ..
         } = self;
-        let mut wanted = Vec::new();
+        let mut wanted = CgroupIds::default();
         let consume = |event: Event<'_>| match event {
             Event::Sample(sample) => {
                 if keep {
@@ -301,12 +299,16 @@ impl Session {
                 hierarchy,
                 id,
                 path,
-            } => wanted.extend(containers.cgroup_created(hierarchy, id, &path)),
+            } => {
+                let ids = containers.cgroup_created(hierarchy, id, &path);
+                wanted.v2.extend(ids.v2);
+                wanted.v1.extend(ids.v1);
+            }
         };
         ring.drain(BATCH, consume);
-        for id in wanted {
-            self.want_cgroup(id);
-        }
+        let answered = self.containers.newly_wanted();
+        self.want_cgroups(&wanted);
+        self.want_cgroups(&answered);
     }
 
     /// Stops, names everything, and makes the recording.
@@ -317,6 +319,7 @@ impl Session {
         interrupted: String,
     ) -> anyhow::Result<Recording> {
         self.kernel.stop_all_sampling();
+        self.containers.end();
         let duration = self.started.elapsed();
         let sampled_ns = self.cpus.sampled_ns();
         let cpus_online = self.cpus.count() as u32;
@@ -330,7 +333,8 @@ impl Session {
         }
         let quality = self.baseline.quality(&self.kernel, sampled_ns)?;
         let mut cost = self.baseline.cost(&self.kernel, &self.table);
-        progress.resolving();
+        self.own_cost.fill_recording(&mut cost);
+        progress.phase("resolving names");
         let (containers, container_notes) = self.containers.finish();
         self.notes.extend(container_notes);
         self.notes
@@ -357,7 +361,7 @@ impl Session {
         };
         recording.containers = containers;
         recording.quality = account::complete(quality, &recording);
-        account::finish_cost(&mut cost);
+        self.own_cost.fill_finish(&mut cost);
         recording.cost = cost;
         recording.notes = self.notes;
         Ok(recording)
@@ -397,26 +401,11 @@ fn command_line(key: ProcessKey) -> String {
         .split(|&byte| byte == 0)
         .map(|argument| String::from_utf8_lossy(argument).into_owned())
         .collect();
-    privacy::mask(&arguments)
+    privacy::command_line(&arguments)
 }
 
 fn unix_time() -> Duration {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default()
-}
-
-/// Every executable is held open: take all the descriptors we may have.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    ) {
-        log::warn!("cannot raise the limit of open files: {error}");
-    }
 }

@@ -1,6 +1,6 @@
 //! From addresses to names: what was taken in becomes a recording.
 
-use std::{fs::File, path::Path};
+use std::{os::fd::AsFd, path::Path};
 
 use rustc_hash::FxHashMap;
 
@@ -14,7 +14,7 @@ use crate::{
         Builder, Frame, FrameId, FrameKind, Function, Module, ModuleId, Note, NoteKind, Process,
         Recording, Sample, StackId, Thread,
     },
-    symbolize::{ExecutableFile, PerfMap, Symbol, SymbolizeOptions, Symbolizer},
+    symbolize::{self, ExecutableFile, PerfMap, Resolved, Symbol, Symbolizer, open_root},
 };
 
 /// Frames that one address stands for, outermost first: a function and what
@@ -35,7 +35,7 @@ struct Resolver<'a> {
 pub fn resolve(intake: Intake, table: &ProcessTable, notes: &mut Vec<Note>) -> Recording {
     let mut resolver = Resolver {
         builder: Builder::default(),
-        symbolizer: Symbolizer::new(SymbolizeOptions::default()),
+        symbolizer: Symbolizer::new(symbolize::Options::from_environment()),
         table,
         native: FxHashMap::default(),
         kernel: FxHashMap::default(),
@@ -72,16 +72,17 @@ impl Resolver<'_> {
 
     fn name_executable(&mut self, id: ExecutableId, addresses: &[u64], notes: &mut Vec<Note>) {
         let executable = self.table.executables.get(id);
-        let (symbols, from) = match symbols_of(&mut self.symbolizer, executable, addresses) {
-            Ok(found) => found,
-            Err(reason) => {
-                notes.push(Note {
-                    kind: NoteKind::Missing,
-                    text: format!("no names for {}: {reason}", executable.path.display()),
-                });
-                (vec![Vec::new(); addresses.len()], String::new())
-            }
+        let resolved = match symbols_of(&mut self.symbolizer, executable, addresses) {
+            Ok(resolved) => resolved,
+            Err(error) => Resolved {
+                notices: vec![error.to_string()],
+                ..Resolved::default()
+            },
         };
+        notes.extend(resolved.notices.into_iter().map(|text| Note {
+            kind: NoteKind::Missing,
+            text,
+        }));
         let path = executable.path.display().to_string();
         let file_name = Path::new(&path)
             .file_name()
@@ -89,9 +90,11 @@ impl Resolver<'_> {
         let module = self.builder.module(Module {
             path,
             build_id: hexadecimal(&executable.build_id),
-            symbols: from,
+            symbols: resolved.symbols,
         });
-        for (&address, symbols) in addresses.iter().zip(symbols) {
+        let mut found = resolved.frames.into_iter();
+        for &address in addresses {
+            let symbols = found.next().unwrap_or_default();
             let chain = if symbols.is_empty() {
                 let name = format!("{file_name}+{address:#x}");
                 self.frame(FrameKind::Native, name, Some(module), address)
@@ -126,7 +129,7 @@ impl Resolver<'_> {
         });
         for (address, symbol) in addresses.into_iter().zip(symbols) {
             let (name, module) = match symbol {
-                Some(symbol) => (symbol.name, symbol.module),
+                Some(symbol) => (symbol.name, symbol.module.unwrap_or_default()),
                 None => (format!("kernel+{address:#x}"), String::new()),
             };
             let module = self.builder.module(Module {
@@ -160,7 +163,7 @@ impl Resolver<'_> {
             let tgid = intake.processes[process as usize].key.tgid;
             let names = perf_maps
                 .entry(process)
-                .or_insert_with(|| PerfMap::read(tgid));
+                .or_insert_with(|| symbolize::perf_map(tgid));
             let name = names.as_ref().and_then(|names| names.find(address));
             let name = name.unwrap_or("[jit]").to_owned();
             let chain = self.frame(FrameKind::Jit, name, Some(module), 0);
@@ -199,6 +202,7 @@ impl Resolver<'_> {
     ) -> Chain {
         symbols
             .into_iter()
+            .rev()
             .map(|symbol| {
                 let function = self.builder.function(Function {
                     name: symbol.name,
@@ -294,30 +298,24 @@ impl Resolver<'_> {
     }
 }
 
-/// Symbols of each address, outermost first, and where they come from.
+/// Asks for the symbols of an executable, in its own container's files too.
 fn symbols_of(
     symbolizer: &mut Symbolizer,
     executable: &Executable,
     addresses: &[u64],
-) -> Result<(Vec<Vec<Symbol>>, String), String> {
-    let root = format!("/proc/{}/root", executable.seen_in);
-    let resolved = match (executable.file(), executable.memory()) {
-        (Some(file), _) => symbolizer.executable(
-            &ExecutableFile {
-                file: file as &File,
-                path: &executable.path,
-                build_id: &executable.build_id,
-                debug_link: executable.debug_link.as_ref(),
-                root: Some(Path::new(&root)),
-            },
-            addresses,
-        ),
-        (None, Some(image)) => symbolizer.image(image, addresses),
-        (None, None) => return Err("it is no file".to_owned()),
+) -> Result<Resolved, symbolize::SymbolizeError> {
+    let Some(file) = executable.file() else {
+        return symbolizer.vdso(addresses);
     };
-    resolved
-        .map(|resolved| (resolved.frames, resolved.symbols))
-        .map_err(|error| error.to_string())
+    let root = open_root(Path::new(&format!("/proc/{}/root", executable.seen_in))).ok();
+    symbolizer.executable(
+        &ExecutableFile {
+            file,
+            path: &executable.path.to_string_lossy(),
+            root: root.as_ref().map(AsFd::as_fd),
+        },
+        addresses,
+    )
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
