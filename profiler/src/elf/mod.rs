@@ -14,8 +14,8 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-pub use sections::Section;
 use reader::Reader;
+pub use sections::Section;
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ElfError {
@@ -119,12 +119,8 @@ impl<'a> Elf<'a> {
         if machine != EM_X86_64 {
             return Some(Err(ElfError::Machine(machine)));
         }
-        let (sections, first) = sections::headers(
-            data,
-            section_offset,
-            section_entry_size,
-            section_count,
-        );
+        let (sections, first) =
+            sections::headers(data, section_offset, section_entry_size, section_count);
         let program_count = u32::from(program_count);
         if program_count > MAX_PROGRAM_HEADERS
             || program_count > 0 && program_entry_size != PROGRAM_HEADER_SIZE
@@ -233,7 +229,9 @@ pub fn bias(segments: &[Segment], mapping_start: u64, mapping_file_offset: u64) 
         .iter()
         .filter(|segment| {
             let first = segment.offset / MAPPING_PAGE;
-            let last = segment.offset.saturating_add(segment.file_size.saturating_sub(1))
+            let last = segment
+                .offset
+                .saturating_add(segment.file_size.saturating_sub(1))
                 / MAPPING_PAGE;
             segment.file_size > 0 && (first..=last).contains(&page)
         })
@@ -250,6 +248,9 @@ pub fn bias(segments: &[Segment], mapping_start: u64, mapping_file_offset: u64) 
 }
 
 fn program_headers(data: &[u8], offset: u64, count: u32) -> Option<Vec<ProgramHeader>> {
+    if count == 0 {
+        return Some(Vec::new());
+    }
     let size = usize::from(PROGRAM_HEADER_SIZE).checked_mul(count as usize)?;
     let table = Reader::at(data, usize::try_from(offset).ok()?).bytes(size)?;
     let mut reader = Reader::new(table);

@@ -1,7 +1,7 @@
 use super::fixture::{Part, image};
 use super::{EXECUTE, Elf, ElfError, Segment, kind};
 
-fn part(name: &str, address: u64, data: &'static [u8]) -> Part<'_> {
+fn part<'a>(name: &'a str, address: u64, data: &'a [u8]) -> Part<'a> {
     Part {
         name,
         address,
@@ -99,7 +99,10 @@ fn bias_agrees_with_this_process() {
     let address = here - elf.bias(start, offset).unwrap();
     // SAFETY: the code of a function is readable; it has more bytes than 16.
     let code = unsafe { std::slice::from_raw_parts(here as *const u8, 16) };
-    assert_eq!(elf.bytes_at(address).and_then(|bytes| bytes.get(..16)), Some(code));
+    assert_eq!(
+        elf.bytes_at(address).and_then(|bytes| bytes.get(..16)),
+        Some(code)
+    );
 }
 
 #[test]

@@ -257,9 +257,7 @@ mod tests {
             (&[0x77, 0xe0, 0, 0x06, 0x23, 8], loaded(7, 96, 8)),
             // and its Montgomery multiplication
             (
-                &[
-                    0x77, 8, 0x79, 0, 0x38, 0x1e, 0x22, 0x06, 0x23, 8,
-                ],
+                &[0x77, 8, 0x79, 0, 0x38, 0x1e, 0x22, 0x06, 0x23, 8],
                 Value::Indexed {
                     register: 9,
                     offset: 8,

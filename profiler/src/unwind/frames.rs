@@ -101,10 +101,7 @@ impl<'a> Frames<'a> {
                 Flavour::EhFrame => (entry.position as u64).wrapping_sub(entry.id),
                 Flavour::DebugFrame => entry.id,
             };
-            match known
-                .get(&pointer)
-                .and_then(|&cie| frames.fde(&entry, cie))
-            {
+            match known.get(&pointer).and_then(|&cie| frames.fde(&entry, cie)) {
                 // What the linker discarded is left with the address 0.
                 Some(fde) if fde.start == 0 || fde.start >= fde.end => {}
                 Some(fde) => frames.fdes.push(fde),

@@ -25,8 +25,8 @@ use crate::elf::go::GoTable;
 use crate::elf::reader::{Bases, Reader};
 use frames::{Fde, Flavour, Frames};
 use interpreter::{Program, State};
-pub use table::Table;
 use table::Builder;
+pub use table::Table;
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum UnwindError {

@@ -128,7 +128,11 @@ fn next_function(elf: &Elf, address: u64) -> Option<u64> {
             section
                 .data
                 .chunks_exact(SYMBOL_SIZE)
-                .filter(|symbol| symbol.get(4).is_some_and(|info| info & STT_MASK == STT_FUNC))
+                .filter(|symbol| {
+                    symbol
+                        .get(4)
+                        .is_some_and(|info| info & STT_MASK == STT_FUNC)
+                })
                 .filter_map(|symbol| Some(u64::from_le_bytes(*symbol.get(8..)?.first_chunk()?)))
                 .filter(|&value| value > address)
                 .min()
@@ -147,20 +151,14 @@ pub(super) fn trampolines(start: u64, code: &[u8]) -> Vec<(Range<u64>, Rows)> {
         let end = from + place + 2;
         from = end;
         let before = code.get(..end).unwrap_or_default();
-        let Some(pattern) = TRAMPOLINES
-            .iter()
-            .find(|pattern| before.ends_with(pattern))
-        else {
+        let Some(pattern) = TRAMPOLINES.iter().find(|pattern| before.ends_with(pattern)) else {
             continue;
         };
         // A walker looks up the byte before a return address, and the handler
         // returns to the trampoline's first byte.
         let first = (end - pattern.len()).saturating_sub(1);
         let range = start + first as u64..start + end as u64;
-        found.push((
-            range.clone(),
-            vec![(range.start, Rule::new(cfa::SIGNAL))],
-        ));
+        found.push((range.clone(), vec![(range.start, Rule::new(cfa::SIGNAL))]));
     }
     found
 }

@@ -107,9 +107,14 @@ impl Table {
         }
         assert_eq!(count, self.statistics.rows);
         for range in ranges {
-            assert!(range.start == self.info.base || self.find(range.start - 1).is_none_or(|_| {
-                ranges.iter().any(|other| other.contains(&(range.start - 1)))
-            }));
+            assert!(
+                range.start == self.info.base
+                    || self.find(range.start - 1).is_none_or(|_| {
+                        ranges
+                            .iter()
+                            .any(|other| other.contains(&(range.start - 1)))
+                    })
+            );
             assert!(
                 self.find(range.end).is_none()
                     || ranges.iter().any(|other| other.contains(&range.end))
@@ -184,7 +189,6 @@ impl Builder {
         builder.index(Rule::new(cfa::UNSUPPORTED));
         Ok(builder)
     }
-
 
     fn index(&mut self, rule: Rule) -> u32 {
         let next = self.rules.len() as u32;
@@ -334,7 +338,7 @@ mod tests {
     }
 
     fn build(end: u64, rows: &[(u64, Rule)]) -> Table {
-        let mut builder = Builder::new(&[0x1010..end], 1 << 20).unwrap();
+        let mut builder = Builder::new(std::slice::from_ref(&(0x1010..end)), 1 << 20).unwrap();
         for &(address, rule) in rows {
             builder.push(address, rule);
         }
@@ -419,16 +423,13 @@ mod tests {
     #[test]
     fn too_much_text_is_refused() {
         assert!(matches!(
-            Builder::new(&[0..1 << 33], u64::MAX),
+            Builder::new(std::slice::from_ref(&(0..1 << 33)), u64::MAX),
             Err(UnwindError::TooLarge(_))
         ));
         assert!(matches!(
             Builder::new(&[0..16, 1 << 28..(1 << 28) + 16], 4096),
             Err(UnwindError::TooLarge(_))
         ));
-        assert!(matches!(
-            Builder::new(&[], 4096),
-            Err(UnwindError::NoCode)
-        ));
+        assert!(matches!(Builder::new(&[], 4096), Err(UnwindError::NoCode)));
     }
 }

@@ -126,8 +126,8 @@ fn is_known(row: &str) -> bool {
         // sysdeps/unix/sysv/linux/x86_64/setcontext.S.
         "(Register(7), Register(Register(8)))",
         "(Register(7), Offset(160))",
-        // OpenSSL, poly1305-x86_64.pl keeps rbx in r8 there, a register that
-        // is the callee's to change.
+        // OpenSSL, OPENSSL_ia32_cpuid (crypto/x86_64cpuid.pl): `cpuid` changes
+        // rbx, which is kept in r8 meanwhile.
         "(Register(3), Register(Register(8)))",
     ]
     .iter()

@@ -101,12 +101,21 @@ fn assert_names_and_lines(data: &[u8]) {
         rule.offset > 2400 && rule.saved[0] == 2
     }));
 
-    for name in ["runtime.goexit", "runtime.mstart", "runtime.rt0_go", "runtime.mcall"] {
+    for name in [
+        "runtime.goexit",
+        "runtime.mstart",
+        "runtime.rt0_go",
+        "runtime.mcall",
+    ] {
         let symbol = symbols
             .functions()
             .find(|function| function.name().trim_end_matches(".abi0") == name)
             .unwrap_or_else(|| panic!("{name}"));
-        assert_eq!(table.find(symbol.start).map(|rule| rule.cfa), Some(cfa::ROOT), "{name}");
+        assert_eq!(
+            table.find(symbol.start).map(|rule| rule.cfa),
+            Some(cfa::ROOT),
+            "{name}"
+        );
     }
     let trampoline = symbols
         .functions()

@@ -51,9 +51,7 @@ pub fn by_rule(rule: &Rule, pc: u64) -> Option<Caller> {
                 .wrapping_add(rule.offset as i64 as u64);
             memory(place).wrapping_add(rule.add as i64 as u64)
         }
-        cfa::PLT => {
-            value(register::RSP) + 8 + if pc & 15 >= rule.offset as u64 { 8 } else { 0 }
-        }
+        cfa::PLT => value(register::RSP) + 8 + if pc & 15 >= rule.offset as u64 { 8 } else { 0 },
         cfa::SIGNAL => {
             // `struct sigcontext`, arch/x86/include/uapi/asm/sigcontext.h.
             let context = value(register::RSP).wrapping_add(rule.offset as i64 as u64) + 40;

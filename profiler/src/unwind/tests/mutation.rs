@@ -74,7 +74,8 @@ fn damage(random: &mut Random, data: &mut Vec<u8>, targets: &[std::ops::Range<us
 
 fn survive(original: &[u8], rounds: usize, seed: u64, sections: &[&str]) {
     let elf = Elf::parse(original).expect("an ELF file");
-    let mut targets = vec![0..fixture::ELF_HEADER + 12 * fixture::PROGRAM_HEADER];
+    let headers = 0..fixture::ELF_HEADER + 12 * fixture::PROGRAM_HEADER;
+    let mut targets = Vec::from_iter([headers]);
     for section in sections.iter().filter_map(|name| elf.section(name)) {
         let start = section.offset as usize;
         targets.push(start..start + section.data.len());

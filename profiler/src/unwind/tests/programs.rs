@@ -49,7 +49,10 @@ pub fn c(options: &[&str]) -> Option<Vec<u8>> {
         .arg(&source)
         .output()
         .ok()?;
-    output.status.success().then(|| std::fs::read(&program).ok())?
+    output
+        .status
+        .success()
+        .then(|| std::fs::read(&program).ok())?
 }
 
 const GO_SOURCE: &str = r#"package main

@@ -164,7 +164,10 @@ fn instructions() {
         (&[0x2e, 0x90, 1], stack),
         (&[0x80, 2, 0x81, 3, 0x05, 0xff, 0x7f, 1], stack),
         // expression: rsp-based, so below the CFA after all
-        (&[0x0e, 32, 0x10, 6, 2, 0x77, 16], with(0, 2, register(7, 32))),
+        (
+            &[0x0e, 32, 0x10, 6, 2, 0x77, 16],
+            with(0, 2, register(7, 32)),
+        ),
         // slots that cannot be
         (&[0x86, 0], with(0, saved::LOST, stack)),
         (&[0x86, 0xff, 1], with(0, saved::LOST, stack)),
@@ -259,7 +262,10 @@ fn realigned_frames_only_for_a_walker_that_follows_them() {
     ];
     let section = Section::new(cie(b"", &[])).function(TEXT, 16, &code);
     let all = table_of(&section.0, &[0x90; 64], 0xff).find(TEXT).unwrap();
-    assert_eq!((all.cfa, all.register, all.offset), (cfa::DEREFERENCE, 6, -8));
+    assert_eq!(
+        (all.cfa, all.register, all.offset),
+        (cfa::DEREFERENCE, 6, -8)
+    );
     assert_eq!((all.saved[0], all.saved[1], all.flags), (1, 4, 0b11));
     let none = table_of(&section.0, &[0x90; 64], 0).find(TEXT).unwrap();
     assert_eq!(
@@ -345,7 +351,11 @@ fn musl() {
         }],
     );
     let table = build(&Elf::parse(&file).unwrap()).unwrap();
-    let at = |offset| table.find(TEXT + offset).map(|rule| (rule.cfa, rule.offset));
+    let at = |offset| {
+        table
+            .find(TEXT + offset)
+            .map(|rule| (rule.cfa, rule.offset))
+    };
     assert_eq!(at(0), Some((cfa::ROOT, 0)));
     assert_eq!(at(21), Some((cfa::ROOT, 0)));
     assert_eq!(at(64), None);
