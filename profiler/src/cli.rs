@@ -32,6 +32,10 @@ pub mod exit {
 /// Runs the program, and says on stderr why it could not.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // A file over `ulimit -f` is then a failed write, after which the recording
+    // is saved elsewhere, and not the end of the process.
+    // SAFETY: to ignore a signal touches nothing of ours.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     let cli = match parse(&arguments) {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(usage(&error)),
@@ -93,7 +97,9 @@ fn man_page(verb: Option<&str>) -> anyhow::Result<Vec<u8>> {
             let Some(found) = known else {
                 anyhow::bail!("there is no verb `{verb}`; `profiler --help` lists them");
             };
-            found.name(format!("profiler-{verb}"))
+            found
+                .name(format!("profiler-{verb}"))
+                .version(env!("CARGO_PKG_VERSION"))
         }
     };
     let mut page = Vec::new();
@@ -140,16 +146,16 @@ fn usage(error: &clap::Error) -> u8 {
         return exit::DONE;
     }
     let text = error.render().to_string();
-    let mut lines = Vec::new();
+    let mut what = String::new();
     for line in text.lines().map(str::trim) {
         if line.starts_with("Usage:") || line.starts_with("For more information") {
             break;
         }
-        if !line.is_empty() {
-            lines.push(line);
+        if !what.is_empty() && !line.is_empty() {
+            what.push_str(if line.starts_with("tip:") { "; " } else { " " });
         }
+        what.push_str(line);
     }
-    let what = lines.join(" ");
     let what = what.strip_prefix("error: ").unwrap_or(&what);
     complain(&format!("{what} (see `profiler --help`)"));
     exit::UNUSABLE

@@ -151,6 +151,7 @@ fn bad_options_are_one_line_and_code_2() {
         ("--mode everything", "possible values"),
         ("--pid x", "--pid"),
         ("--nonsense", "--nonsense"),
+        ("--frequnecy 5", "; tip: "),
         ("--quiet --verbose", "cannot be used with"),
         ("stray", "stray"),
         ("report", "FILE"),
@@ -268,6 +269,52 @@ fn a_saved_recording_is_rendered_without_root() {
         .output()
         .expect("it starts");
     refused(&output, "/proc/nowhere/x.profile");
+}
+
+#[test]
+fn a_failed_write_leaves_the_old_result() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let recording = saved(directory.path());
+    let path = directory.path().join("old.profile");
+    fs::write(&path, "old").expect("it was written");
+    let command = format!(
+        "ulimit -f 0; exec {} report {} --output {}",
+        env!("CARGO_BIN_EXE_profiler"),
+        recording.display(),
+        path.display()
+    );
+    let output = Command::new("sh")
+        .args(["-c", &command])
+        .output()
+        .expect("it starts");
+    refused(&output, "larger than allowed");
+    assert_eq!(fs::read_to_string(&path).expect("it is there"), "old");
+    assert_eq!(fs::read_dir(directory.path()).expect("ours").count(), 2);
+}
+
+#[test]
+fn binary_formats_refuse_a_terminal() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let recording = saved(directory.path());
+    let command = format!(
+        "{} report {} --format pprof",
+        env!("CARGO_BIN_EXE_profiler"),
+        recording.display()
+    );
+    // util-linux's way to a terminal; some images go without.
+    let Ok(output) = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .stdin(Stdio::null())
+        .output()
+    else {
+        return;
+    };
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        out(&output).contains("stdout is a terminal"),
+        "{}",
+        out(&output)
+    );
 }
 
 #[test]

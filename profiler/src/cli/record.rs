@@ -152,7 +152,10 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::{cli::args::Cli, profile::About};
+    use crate::{
+        cli::args::Cli,
+        profile::{About, Container, FORMAT_VERSION, store},
+    };
 
     fn parsed(words: &str) -> anyhow::Result<RecordOptions> {
         let words: Vec<OsString> = words.split(' ').map(OsString::from).collect();
@@ -219,6 +222,31 @@ mod tests {
         ] {
             assert!(parsed(&format!("profiler {words}")).is_err(), "{words}");
         }
+    }
+
+    #[test]
+    fn a_result_that_cannot_be_written_is_not_lost() {
+        let recording = Recording {
+            format_version: FORMAT_VERSION,
+            containers: vec![Container::default()],
+            ..Recording::default()
+        };
+        // Full, like a disk.
+        let target = Target::File("/dev/full".into());
+        let error = write(&recording, Format::Recording, &target).expect_err("it is full");
+        let text = error.to_string();
+        assert!(
+            text.starts_with("cannot write /dev/full: the disk is full; "),
+            "{text}"
+        );
+        let path = text
+            .split_once("kept in ")
+            .and_then(|(_, rest)| rest.split_once(": `profiler report"))
+            .map(|(path, _)| path)
+            .expect("it says where");
+        let kept = store::load(path.as_ref());
+        std::fs::remove_file(path).expect("it is there");
+        assert_eq!(kept.expect("it can be read"), recording);
     }
 
     #[test]

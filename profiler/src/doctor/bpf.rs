@@ -158,7 +158,8 @@ impl Part {
             Attempt::Unknown => "this kernel does not have it".to_string(),
             Attempt::Refused(error) => match error.raw_os_error() {
                 Some(libc::EPERM | libc::EACCES) => {
-                    "the kernel refuses it (lockdown, or a security module)".to_string()
+                    "the kernel refuses it (lockdown, a security module, or a capability we lack)"
+                        .to_string()
                 }
                 _ => format!("the kernel refuses it: {error}"),
             },

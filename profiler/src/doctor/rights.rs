@@ -22,11 +22,6 @@ const HELPFUL: &[(u32, &str, &str)] = &[
         "CAP_SYSLOG",
         "kernel frames may have no names",
     ),
-    (
-        capability::SYS_RESOURCE,
-        "CAP_SYS_RESOURCE",
-        "limits on open files and locked memory cannot be raised",
-    ),
 ];
 
 pub fn checks(host: &Host) -> Vec<Check> {
@@ -67,13 +62,18 @@ fn capabilities(host: &Host) -> Check {
             "executables that were deleted or replaced since their start have no names",
         ));
     }
+    // Those that raise limits are looked at with the limits.
     if lacking.is_empty() {
         return Check::ok(NAME, format!("{user}, with all that is needed"));
     }
     let (names, costs): (Vec<&str>, Vec<&str>) = lacking.into_iter().unzip();
     Check::limited(NAME, format!("{user}, without {}", names.join(", ")))
         .costs(costs.join("; "))
-        .remedy("run it as root, or add them with setcap")
+        .remedy(if ours.uid == 0 {
+            "give them to the container, with --privileged or --cap-add"
+        } else {
+            "run it as root, or add them with setcap"
+        })
         .required()
 }
 

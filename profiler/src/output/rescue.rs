@@ -16,14 +16,15 @@ pub fn rescue(recording: &Recording) -> Option<PathBuf> {
     rescue_into(recording, &places())
 }
 
-/// From the likeliest to survive a reboot to the last resort, which is memory.
+/// From where a user looks first to the last resort, which is memory.
 fn places() -> Vec<PathBuf> {
     std::env::var_os("TMPDIR")
         .map(PathBuf::from)
         .into_iter()
         .chain(std::env::current_dir().ok())
+        .chain(["/var/tmp", "/tmp"].map(PathBuf::from))
         .chain(std::env::var_os("HOME").map(PathBuf::from))
-        .chain(["/var/tmp", "/tmp", "/dev/shm"].map(PathBuf::from))
+        .chain([PathBuf::from("/dev/shm")])
         .filter(|place| place.is_absolute() && place.is_dir())
         .collect()
 }

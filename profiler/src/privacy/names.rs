@@ -295,7 +295,7 @@ pub fn looks_random(value: &str) -> bool {
     if value.bytes().all(|b| b.is_ascii_hexdigit()) {
         return value.len() >= 32 && entropy(value) > 2.8;
     }
-    let has = |test: fn(&u8) -> bool| value.as_bytes().iter().any(|b| test(b));
+    let has = |test: fn(&u8) -> bool| value.as_bytes().iter().any(test);
     let mixed = [
         has(u8::is_ascii_lowercase),
         has(u8::is_ascii_uppercase),

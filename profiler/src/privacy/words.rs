@@ -172,8 +172,8 @@ fn mask_words(words: &mut [String], depth: u32) {
     let mut tool: Option<&Tool> = None;
     let mut login = true;
     let mut next = Next::Anything;
-    for index in 0..words.len() {
-        let word = words[index].clone();
+    for slot in words {
+        let word = slot.clone();
         let expected = std::mem::replace(&mut next, Next::Anything);
         let bare = word.trim_matches(['"', '\'']);
         match expected {
@@ -181,24 +181,24 @@ fn mask_words(words: &mut [String], depth: u32) {
                 if matches!(bare.to_ascii_lowercase().as_str(), "bearer" | "basic") {
                     next = Next::Secret;
                 } else if !names::harmless_value(bare) && !bare.contains(MASK) {
-                    words[index] = MASK.to_string();
+                    *slot = MASK.to_string();
                 }
                 continue;
             }
             Next::Perhaps if names::looks_random(bare) => {
-                words[index] = MASK.to_string();
+                *slot = MASK.to_string();
                 continue;
             }
             Next::User if !is_option(bare) => {
                 if let Some(at) = bare.find([':', '%', ',']) {
-                    words[index] = format!("{}{MASK}", &bare[..=at]);
+                    *slot = format!("{}{MASK}", &bare[..=at]);
                 }
                 continue;
             }
             _ => {}
         }
         if depth < 2 && word.contains(char::is_whitespace) {
-            words[index] = mask_text_of_shell(&word, depth);
+            *slot = mask_text_of_shell(&word, depth);
             continue;
         }
         if bare == "login" {
@@ -228,7 +228,7 @@ fn mask_words(words: &mut [String], depth: u32) {
                 && current.user.contains(&option)
             {
                 if let Some(at) = user.find([':', '%', ',']) {
-                    words[index] = format!("{option}={}{MASK}", &user[..=at]);
+                    *slot = format!("{option}={}{MASK}", &user[..=at]);
                 }
                 continue;
             }
@@ -239,14 +239,14 @@ fn mask_words(words: &mut [String], depth: u32) {
             {
                 let user = &bare[short.len()..];
                 if let Some(at) = user.find([':', '%', ',']) {
-                    words[index] = format!("{short}{}{MASK}", &user[..=at]);
+                    *slot = format!("{short}{}{MASK}", &user[..=at]);
                 }
                 continue;
             }
             if let Some(short) = current.attached.iter().find(|short| {
                 bare.len() > short.len() && bare.starts_with(**short) && !bare.starts_with("--")
             }) {
-                words[index] = format!("{short}{MASK}");
+                *slot = format!("{short}{MASK}");
                 continue;
             }
         }
