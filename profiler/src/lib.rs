@@ -1,1 +1,2 @@
 pub mod profile;
+pub mod report;

@@ -1,0 +1,3 @@
+//! Reports: a recording, as people and programs read it.
+
+pub mod html;
