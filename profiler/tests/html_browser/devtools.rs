@@ -173,7 +173,7 @@ impl Browser {
         page.browser.events.clear();
         let url = format!("file://{}", file.display());
         page.call("Page.navigate", json!({ "url": url }));
-        page.wait("document.documentElement.dataset.ready");
+        page.wait("document.documentElement?.dataset.ready");
         page
     }
 }

@@ -245,6 +245,65 @@ fn shows_what_the_model_says() {
 }
 
 #[test]
+fn exports_what_it_shows() {
+    let recording = recordings::shop();
+    let Some(mut page) = open(&recording, "shop-export.html") else {
+        return;
+    };
+    page.eval(
+        "URL.createObjectURL = blob => { globalThis.saved = blob; return '#saved'; };
+         navigator.clipboard.writeText = async text => { globalThis.copied = text; };",
+    );
+    // Hostile names must leave a well-formed picture.
+    page.eval("document.getElementById('export-svg').click()");
+    page.settle();
+    let svg = page.eval(
+        "saved.text().then(text => {
+            const parsed = new DOMParser().parseFromString(text, 'image/svg+xml');
+            return [parsed.querySelectorAll('parsererror, script, img').length, parsed.querySelectorAll('rect').length];
+        })",
+    );
+    assert_eq!(svg[0], 0);
+    assert!(svg[1].as_f64().expect("a number") > 40.0);
+    page.eval("document.getElementById('export-png').click()");
+    page.settle();
+    assert_eq!(page.text("saved.type"), "image/png");
+
+    // Two rows in from the root of either view: the same line.
+    let heaviest = |name: &str| {
+        weight_where(&recording, |sample| {
+            recording.process_of(sample).name == name
+        })
+    };
+    page.eval("document.getElementById('flame-canvas').focus()");
+    for _ in 0..3 {
+        page.press("ArrowUp");
+    }
+    page.press("c");
+    assert_eq!(
+        page.text("copied"),
+        format!("shop-api;gunicorn {}", heaviest("gunicorn"))
+    );
+    page.press("i");
+    page.eval("document.getElementById('flame-canvas').focus()");
+    for _ in 0..3 {
+        page.press("ArrowDown");
+    }
+    page.press("c");
+    let copied = page.text("copied");
+    let (function, _) = busiest(&recording);
+    assert!(
+        copied
+            .rsplit_once(' ')
+            .expect("a weight")
+            .0
+            .ends_with(&format!(";{function}")),
+        "{copied}"
+    );
+    assert_clean(&page);
+}
+
+#[test]
 fn percentages_add_up() {
     let recording = recordings::shop();
     let Some(mut page) = open(&recording, "shop-tables.html") else {
@@ -344,6 +403,19 @@ impl DefaultWithHost for Recording {
     }
 }
 
+/// CPU time of the page's thread, seconds: other work on the machine is not in
+/// it, unlike in time by the clock.
+fn thread_time(page: &mut Page) -> f64 {
+    let metrics = page.call("Performance.getMetrics", serde_json::json!({}));
+    let metrics = metrics["metrics"].as_array().expect("metrics").clone();
+    let task = metrics
+        .iter()
+        .find(|metric| metric["name"] == "TaskDuration");
+    task.expect("TaskDuration")["value"]
+        .as_f64()
+        .expect("seconds")
+}
+
 /// Milliseconds that each of a number of steps takes until it is painted.
 fn frame_times(page: &mut Page, step: &str, times: usize) -> Vec<f64> {
     let script = format!(
@@ -376,11 +448,10 @@ fn frame_times(page: &mut Page, step: &str, times: usize) -> Vec<f64> {
     times
 }
 
-fn report(what: &str, times: &[f64]) -> f64 {
+fn report(what: &str, times: &[f64]) {
     let middle = times[times.len() / 2];
     let most = times[times.len() - 1];
     println!("{what:<28} median {middle:7.1} ms, most {most:7.1} ms");
-    middle
 }
 
 #[test]
@@ -423,18 +494,20 @@ fn stays_fluid_at_100_000_stacks() {
             "canvas.dispatchEvent(new WheelEvent('wheel', {{ bubbles: true, cancelable: true, clientX: box.left + 500, clientY: box.bottom - 40, {options} }}));"
         )
     };
-    let mut medians = Vec::new();
+    let mut steps = Vec::new();
     let mut measure = |page: &mut Page, what: &str, step: &str, times: usize| {
+        let begin = thread_time(page);
         let times = frame_times(page, step, times);
-        medians.push((what.to_string(), report(what, &times)));
-        println!(
-            "{:<28} draw {} ms, {} boxes",
-            "",
-            page.text("canvasOf().dataset.drawMs"),
-            page.text("canvasOf().dataset.boxes")
-        );
+        let cpu = (thread_time(page) - begin) * 1e3 / times.len() as f64;
+        let boxes = page.text("document.getElementById('flame-canvas').dataset.boxes");
+        report(what, &times);
+        println!("{:<28} CPU {cpu:7.1} ms a step, {boxes} boxes", "");
+        steps.push((what.to_string(), cpu));
     };
-    page.eval("globalThis.canvasOf = () => document.getElementById('flame-canvas')");
+    page.call(
+        "Performance.enable",
+        serde_json::json!({ "timeDomain": "threadTicks" }),
+    );
     measure(
         &mut page,
         "zoom",
@@ -490,17 +563,13 @@ fn stays_fluid_at_100_000_stacks() {
         "{ const s = document.getElementById('filter-container'); s.selectedIndex = i % 2; s.dispatchEvent(new Event('change')); }",
         8,
     );
-    // Loose: the machine may be busy with much else.
-    for (what, median) in medians {
-        let limit = if ["zoom", "pan", "search"]
+    // Loose: caches are shared with whatever else this machine does.
+    for (what, cpu) in steps {
+        let frame = ["zoom", "pan", "search"]
             .iter()
-            .any(|step| what.starts_with(step))
-        {
-            250.0
-        } else {
-            2500.0
-        };
-        assert!(median < limit, "{what} takes {median} ms");
+            .any(|step| what.starts_with(step));
+        let limit = if frame { 150.0 } else { 1500.0 };
+        assert!(cpu < limit, "{what} takes {cpu} ms of CPU");
     }
     assert_clean(&page);
 }

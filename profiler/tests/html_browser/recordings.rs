@@ -131,7 +131,7 @@ fn usage(seed: u64, limit: Option<f64>) -> Option<ContainerUsage> {
         }),
         memory_pressure: Some(Pressure::default()),
         io_pressure: Some(Pressure {
-            some_ns: dice.roll(2_000_000_000),
+            some_ns: 1_000_000_000 + dice.roll(2_000_000_000),
             full_ns: dice.roll(1_000_000_000),
         }),
     })

@@ -25,15 +25,14 @@ const STYLE: &str = concat!(
 
 /// The viewer, one job a file. They share one scope; the order only matters
 /// for what runs at once, so `app.js` is last.
-const SCRIPTS: [&str; 19] = [
+const SCRIPTS: [&str; 18] = [
     include_str!("viewer/dom.js"),
     include_str!("viewer/format.js"),
     include_str!("viewer/data.js"),
     include_str!("viewer/keys.js"),
     include_str!("viewer/selection.js"),
+    include_str!("viewer/paths.js"),
     include_str!("viewer/tree.js"),
-    include_str!("viewer/merge.js"),
-    include_str!("viewer/inverted.js"),
     include_str!("viewer/search.js"),
     include_str!("viewer/colors.js"),
     include_str!("viewer/layout.js"),

@@ -40,7 +40,7 @@ class App {
     this.listen();
     this.select();
     this.applyTheme();
-    showSentence(facts, tables, this.keys, this.filter.source);
+    showSentence(this.state, facts, this.filter.source);
   }
 
   get unit() {
@@ -85,7 +85,8 @@ class App {
       if (this.query) this.matches = matchingKeys(this.keys, this.query);
     }
     this.selection = select(this.tables, this.filter);
-    this.sums = sumByKey(this.tables, this.keys, this.selection);
+    this.paths = new Paths(this.tables, this.keys, this.selection.rows);
+    this.sums = this.paths.sums(this.tables, this.keys);
     this.showFilter();
     this.showLegend();
     this.build();
@@ -141,20 +142,19 @@ class App {
 
   /** Makes the trees of the current view; what is zoomed to stays, if it can. */
   build(keepZoom = false) {
-    const { tables, keys, selection, view } = this;
+    const { tables, keys, view } = this;
     const options = { group: this.option("group").value, collapse: this.option("collapse").checked };
     const kept = keepZoom && this.flame.parts.length === 1 ? this.zoomedPath() : null;
     if (view === "sandwich" && (this.focus < 0 || this.sums.total[this.focus] === 0)) this.focus = this.busiestKey();
     let parts;
-    if (view === "graph") parts = [{ tree: mergeFromRoot(tables, keys, selection, options), up: this.growsUp() }];
-    else if (view === "inverted") parts = [{ tree: new InvertedTree(tables, keys, selection, options), up: this.growsUp() }];
-    else {
-      const callees = mergeFromRoot(tables, keys, selection, { collapse: options.collapse, focus: this.focus });
-      const callers = callersOf(tables, keys, selection, callees, this.focus, options);
+    const tree = (settings) => new Tree(tables, keys, this.paths, { ...options, ...settings });
+    if (view === "sandwich") {
       parts = [
-        { tree: callers, up: true },
-        { tree: callees, up: false },
+        { tree: tree({ inwards: false, focus: this.focus }), up: true },
+        { tree: tree({ inwards: true, focus: this.focus }), up: false },
       ];
+    } else {
+      parts = [{ tree: tree({ inwards: view === "graph" }), up: this.growsUp() }];
     }
     for (const { tree } of parts) tree.setOrder(this.option("order").value);
     const empty = parts[0].tree.total[0] === 0;
@@ -295,7 +295,7 @@ class App {
       output.textContent = "not a regex yet";
       output.title = this.query.error;
     } else if (this.matches) {
-      const weight = matchedWeight(this.tables, this.keys, this.selection, this.matches, this.option("group").value);
+      const weight = matchedWeight(this.tables, this.keys, this.paths, this.matches, this.option("group").value);
       output.textContent = formatShare(this.selection.total > 0 ? weight / this.selection.total : 0);
       output.title = `${formatWeight(weight, this.unit)} of ${formatWeight(this.selection.total, this.unit)} have a match in their stack`;
       output.dataset.weight = weight;
@@ -390,7 +390,7 @@ class App {
         if (name === "source") {
           this.filter = noFilter(id);
           this.select();
-          showSentence(this.facts, tables, this.keys, id);
+          showSentence(this.state, this.facts, id);
         } else if (name === "container") this.setFilter({ container: id, process: -1, thread: -1 });
         else if (name === "process") this.setFilter({ process: id, thread: -1, ...(id >= 0 && { container: tables.processes.container[id] }) });
         else this.setFilter({ thread: id });

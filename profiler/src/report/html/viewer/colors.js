@@ -1,8 +1,11 @@
 // Colours of boxes, after the usual palettes of flame graphs, in two themes.
 
-/** Hue, its spread over modules, saturation, and lightness in light and dark. */
+/**
+ * Hue, its spread over modules, saturation, and lightness in light and dark.
+ * Native code is red and yellow, but never orange: that is the kernel.
+ */
 const HUES = {
-  [KIND.native]: { hue: 8, spread: 46, saturation: 82, light: 70, dark: 52 },
+  [KIND.native]: { hue: 356, spread: 62, gap: [376, 407], saturation: 82, light: 71, dark: 52 },
   [KIND.kernel]: { hue: 31, spread: 8, saturation: 92, light: 66, dark: 50 },
   [KIND.python]: { hue: 208, spread: 18, saturation: 68, light: 72, dark: 52 },
   [KIND.javascript]: { hue: 122, spread: 24, saturation: 46, light: 68, dark: 46 },
@@ -33,9 +36,11 @@ function hashOf(text) {
 
 /** `variant` in 0..1 moves the hue within a kind. */
 function kindColor(kind, variant, dark) {
-  const { hue, spread, saturation, light, dark: deep } = HUES[kind];
+  const { hue, spread, gap, saturation, light, dark: deep } = HUES[kind];
+  let turned = hue + variant * spread;
+  if (gap && turned > gap[0] && turned < gap[1]) turned = variant * 1000 % 2 < 1 ? gap[0] - 20 * variant : gap[1] + 10 * variant;
   const lightness = (dark ? deep : light) + Math.round((variant * 7) % 1 * 6) - 3;
-  return `hsl(${Math.round(hue + variant * spread)} ${dark ? Math.round(saturation * 0.72) : saturation}% ${lightness}%)`;
+  return `hsl(${Math.round(turned) % 360} ${dark ? Math.round(saturation * 0.72) : saturation}% ${lightness}%)`;
 }
 
 /** The colours of one tree's keys, made when first asked for. */

@@ -22,6 +22,7 @@ function factsOf(view, box) {
     }
   }
   facts.push(["This box", `${of(tree.total[box.node])}, ${plural(tree.count[box.node], "sample")}`]);
+  // Known of every box that was drawn: its children were made for it.
   if (view.mode === "graph" && tree.self[box.node] > 0) facts.push(["Self, here", of(tree.self[box.node])]);
   if (key < keys.frameKeys) {
     facts.push(["Function, self", of(sums.self[key])]);
@@ -105,7 +106,7 @@ function foldedStack(view, box) {
   const { tree } = box.part;
   let path = tree.path(box.node);
   if (tree.key[0] === view.keys.root) path = path.slice(1);
-  if (tree instanceof InvertedTree) path.reverse();
+  if (!tree.inwards) path.reverse();
   // A frame must not end its stack, or the line.
   const text = (node) => view.keys.label(tree.key[node]).replace(/;/g, ":").replace(/[\r\n]+/g, " ");
   return `${path.map(text).join(";")} ${Math.round(tree.total[box.node])}`;

@@ -241,7 +241,8 @@ class FlameGraph {
   }
 
   isZoomed() {
-    return this.parts.some(({ view, tree }) => view.left > 0 || view.right < tree.total[0]);
+    // Shifting there and back leaves a rounding error behind.
+    return this.parts.some(({ view, tree }) => view.right - view.left < tree.total[0] * 0.9999);
   }
 
   moveTo(part, target, animate) {

@@ -27,8 +27,8 @@ function showAbout(facts) {
 
 /** Warnings and gaps come before any number; the rest is with the quality. */
 function showNotes(facts) {
-  const order = ["warning", "missing", "info"];
-  const title = { warning: "Warning", missing: "Not measured", info: "Note" };
+  const order = ["warning", "missing"];
+  const title = { warning: "Warning", missing: "Not measured" };
   const notes = facts.notes.map((note) => ({ ...note }));
   if (facts.quality.samples_lost > 0) {
     const share = facts.quality.samples_lost / (facts.quality.samples + facts.quality.samples_lost);
@@ -37,19 +37,20 @@ function showNotes(facts) {
       text: `${plural(facts.quality.samples_lost, "sample")} (${formatShare(share)}) were lost, since the buffer to the profiler was full. All sums below miss them.`,
     });
   }
-  notes.sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind));
+  // Good to know is for the section on quality.
+  const urgent = notes.filter(({ kind }) => kind !== "info");
+  urgent.sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind));
   byId("notes").replaceChildren(
-    ...notes.map(({ kind, text }) =>
+    ...urgent.map(({ kind, text }) =>
       el("li", { class: `note ${kind}` }, el("b", { text: title[kind] ?? kind }), " ", el("span", { text: visible(text), dir: "ltr" })),
     ),
   );
-  byId("notes").hidden = notes.length === 0;
+  byId("notes").hidden = urgent.length === 0;
 }
 
-/** The sentence that answers "where did the time go?" for one source. */
-function showSentence(facts, tables, keys, source) {
+/** Answers "where did the time go?" for the unfiltered state of a source. */
+function showSentence({ tables, keys, selection, sums }, facts, source) {
   const { about } = facts;
-  const selection = select(tables, noFilter(source));
   const unit = facts.sources[source].unit;
   const sentence = byId("sentence");
   if (selection.rows.length === 0) {
@@ -69,7 +70,7 @@ function showSentence(facts, tables, keys, source) {
   if (unit === "nanoseconds" && facts.sources[source].title === "on-CPU" && about.duration_ns > 0) {
     const busy = selection.total / about.duration_ns;
     const of = about.cpus_online > 0 ? ` of ${plural(about.cpus_online, "CPU")}` : "";
-    parts.push(["On average ", strong(`${short(busy)}${of}`), " worked on what was recorded. "]);
+    parts.push(["On average ", strong(`${short(busy)}${of}`), about.scope && about.scope !== "all" ? " were busy with what was recorded. " : " were busy. "]);
   } else {
     parts.push(["Recorded: ", strong(formatWeight(selection.total, unit)), ` ${facts.sources[source].title}. `]);
   }
@@ -78,7 +79,6 @@ function showSentence(facts, tables, keys, source) {
   const container = largest(containers);
   const perProcess = sumBy(tables, selection, "process").weight;
   const process = largest(perProcess);
-  const sums = sumByKey(tables, keys, selection);
   const key = largest(sums.self, 0, keys.frameKeys);
   const share = (weight) => formatShare(weight / selection.total);
   parts.push(["Most went to ", strong(keys.shown(keys.keyOfContainer(container))), ` (${share(containers[container])})`]);

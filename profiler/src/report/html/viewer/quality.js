@@ -54,9 +54,9 @@ const USAGE = [
     share: (u) => (u.pids_limit > 0 ? u.pids / u.pids_limit : null),
   },
   ...[
-    ["Waited for CPU", "cpu_pressure"],
-    ["for memory", "memory_pressure"],
-    ["for I/O", "io_pressure"],
+    ["CPU pressure", "cpu_pressure"],
+    ["Memory pressure", "memory_pressure"],
+    ["I/O pressure", "io_pressure"],
   ].map(([title, field]) => ({
     title,
     value: (u) => u[field]?.some_ns,
@@ -104,7 +104,7 @@ function showUsage(facts) {
       el(
         "div",
         { class: "table-foot" },
-        without > 0 && el("span", { text: `${plural(without, "container")} without figures: their cgroups could not be read, or are gone.` }),
+        without > 0 && el("span", { text: `${plural(without, "container")} without figures: the cgroup could not be read, or is gone.` }),
         shown.length < withUsage.length &&
           el("button", { type: "button", text: `Show ${withUsage.length - shown.length} more`, onclick: () => render(withUsage) }),
       ),
@@ -256,6 +256,10 @@ function showQuality(facts) {
         ),
       ),
     );
+  }
+  const notes = facts.notes.filter(({ kind }) => kind === "info");
+  if (notes.length > 0) {
+    blocks.push(block("Notes", el("ul", { class: "infos" }, notes.map(({ text }) => el("li", { text: visible(text), dir: "ltr" })))));
   }
   byId("quality-body").replaceChildren(...blocks);
 }

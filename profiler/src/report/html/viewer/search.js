@@ -43,21 +43,15 @@ function matchingKeys(keys, query) {
  * The weight of the samples with at least one match in what the graph shows
  * of them: their frames and the rows of their groups. Each counts once.
  */
-function matchedWeight(tables, keys, selection, matches, group) {
-  const { samples, stacks } = tables;
-  const reached = new Uint8Array(stacks.caller.length);
-  for (let stack = 0; stack < reached.length; stack += 1) {
-    // Callers come first, so theirs is known.
-    const caller = stacks.caller[stack];
-    reached[stack] = matches[keys.ofFrame[stacks.frame[stack]]] | (caller < 0 ? 0 : reached[caller]);
-  }
+function matchedWeight(tables, keys, paths, matches, group) {
+  const { samples } = tables;
   const levels = GROUPS[group];
   let weight = 0;
-  for (const row of selection.rows) {
-    const stack = samples.stack[row];
-    let matched = stack < 0 ? matches[keys.noStack] : reached[stack];
-    for (const level of levels) {
-      matched |= matches[groupKey(tables, keys, samples.thread[row], level)];
+  for (let n = 0; n < paths.rows.length; n += 1) {
+    const row = paths.rows[n];
+    let matched = levels.some((level) => matches[groupKey(tables, keys, samples.thread[row], level)]);
+    for (let at = paths.start[n]; !matched && at < paths.start[n + 1]; at += 1) {
+      matched = matches[paths.keys[at]] === 1;
     }
     if (matched) weight += samples.weight[row];
   }

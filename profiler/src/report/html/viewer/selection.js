@@ -43,37 +43,6 @@ function sumBy(tables, selection, level) {
   return { weight, count };
 }
 
-/**
- * Self and total weight per key. A key counts once in a stack however often
- * it occurs there, so no total is above the whole.
- */
-function sumByKey(tables, keys, selection) {
-  const { samples, stacks } = tables;
-  const self = new Float64Array(keys.count);
-  const total = new Float64Array(keys.count);
-  const count = new Float64Array(keys.count);
-  const seen = new Int32Array(keys.count).fill(-1);
-  for (const row of selection.rows) {
-    const weight = samples.weight[row];
-    let stack = samples.stack[row];
-    if (stack < 0) {
-      self[keys.noStack] += weight;
-      total[keys.noStack] += weight;
-      count[keys.noStack] += samples.count[row];
-      continue;
-    }
-    self[keys.ofFrame[stacks.frame[stack]]] += weight;
-    for (; stack >= 0; stack = stacks.caller[stack]) {
-      const key = keys.ofFrame[stacks.frame[stack]];
-      if (seen[key] === row) continue;
-      seen[key] = row;
-      total[key] += weight;
-      count[key] += samples.count[row];
-    }
-  }
-  return { self, total, count };
-}
-
 /** Weight per executed line of a function: a line counts once in a stack. */
 function sumByLine(tables, selection, callee) {
   const { samples, stacks, frames } = tables;
