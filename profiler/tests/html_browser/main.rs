@@ -360,6 +360,20 @@ fn fits_phone_laptop_and_wide_screen() {
         let at = |index: usize| frame[index].as_f64().expect("a coordinate");
         page.hover(at(0) + 60.0, at(1) - 70.0);
         page.screenshot(&output(&format!("{name}-hover.png")));
+        // A chosen box, a search, and the functions beside it.
+        page.click(at(0) + 60.0, at(1) - 180.0);
+        page.eval("document.getElementById('tab-functions').click()");
+        page.press("/");
+        page.type_text("json");
+        page.eval("document.getElementById('graph').scrollIntoView()");
+        page.settle();
+        page.screenshot(&output(&format!("{name}-chosen.png")));
+        page.press("Escape");
+        page.press("Escape");
+        page.eval("document.getElementById('tables-card').scrollIntoView()");
+        page.settle();
+        page.screenshot(&output(&format!("{name}-functions.png")));
+        page.eval("document.getElementById('tab-containers').click()");
         page.eval("document.getElementById('quality').scrollIntoView()");
         page.settle();
         page.screenshot(&output(&format!("{name}-quality.png")));

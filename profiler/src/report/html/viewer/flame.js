@@ -58,6 +58,7 @@ class FlameGraph {
       const most = Math.max(260, Math.round(window.innerHeight * 0.62));
       this.scroll.style.height = `${Math.min(Math.max(rows * ROW + 2, 150), most)}px`;
     }
+    if (this.parts.length === 0) this.scroll.style.height = "150px";
     this.height = this.scroll.clientHeight;
     this.canvas.width = Math.round(this.width * ratio);
     this.canvas.height = Math.round(this.height * ratio);
