@@ -403,6 +403,27 @@ fn an_empty_recording_says_so() {
     assert_clean(&page);
 }
 
+#[test]
+fn an_old_browser_gets_the_facts_and_a_reason() {
+    let Some(mut page) = open(&recordings::shop(), "shop-old.html") else {
+        return;
+    };
+    page.call(
+        "Page.addScriptToEvaluateOnNewDocument",
+        serde_json::json!({ "source": "delete globalThis.DecompressionStream" }),
+    );
+    page.call("Page.reload", serde_json::json!({}));
+    page.wait("document.documentElement?.dataset.ready === 'failed'");
+    let failure = page.text("document.getElementById('failure').textContent");
+    assert!(failure.contains("DecompressionStream"), "{failure}");
+    assert_eq!(
+        page.text("document.getElementById('complete-share').textContent"),
+        "98.0 %"
+    );
+    assert!(page.number("document.querySelectorAll('#usage tbody tr').length") >= 4.0);
+    assert_clean(&page);
+}
+
 trait DefaultWithHost {
     fn default_with_host() -> Recording;
 }

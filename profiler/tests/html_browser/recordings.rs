@@ -610,6 +610,7 @@ pub fn large() -> Recording {
     let mut dice = Dice(42);
     let mut builder = Builder::default();
     builder.recording.about = about();
+    builder.recording.about.cpus_online = 256;
     builder.recording.cost = cost();
     for id in 0..20 {
         builder.recording.containers.push(Container {

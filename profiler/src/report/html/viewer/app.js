@@ -233,12 +233,13 @@ class App {
       return;
     }
     const path = part.tree.path(part.zoomed);
-    // The middle of a deep path says little.
-    const shown = path.length > 7 ? [...path.slice(0, 2), -1, ...path.slice(-4)] : path;
+    // The middle of a deep path says little, and a phone has little room.
+    const [head, tail] = window.innerWidth < 700 ? [1, 2] : [2, 4];
+    const shown = path.length > head + tail + 1 ? [...path.slice(0, head), -1, ...path.slice(-tail)] : path;
     breadcrumb.replaceChildren(
       ...shown.map((node) =>
         node < 0
-          ? el("span", { text: `… ${path.length - 6} …` })
+          ? el("span", { text: `… ${path.length - head - tail} …` })
           : el("button", {
               type: "button",
               text: clipped(this.keys.shown(part.tree.key[node]), 40),

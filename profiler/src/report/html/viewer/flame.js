@@ -55,8 +55,9 @@ class FlameGraph {
     if (this.parts.length > 0 && this.fresh) {
       for (const part of this.parts) layOut(part.tree, part.view, this.width, part.boxes);
       const rows = this.parts.reduce((sum, part) => sum + part.boxes.rowCount, 0) - (this.parts.length - 1);
-      const most = Math.max(260, Math.round(window.innerHeight * 0.62));
-      this.scroll.style.height = `${Math.min(Math.max(rows * ROW + 2, 150), most)}px`;
+      // Room for rows that only a zoom makes wide enough to be seen.
+      const most = Math.max(300, Math.round(window.innerHeight * 0.62));
+      this.scroll.style.height = `${Math.min(Math.max(rows * ROW + 2, 300), most)}px`;
     }
     if (this.parts.length === 0) this.scroll.style.height = "150px";
     this.height = this.scroll.clientHeight;

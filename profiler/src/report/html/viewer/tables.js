@@ -246,7 +246,8 @@ function makeTables(facts, tables, open) {
         number: true,
         value: (row) => row.total,
         cell: (row) => [
-          el("span", { class: "share", text: formatShare(row.total / made.functions.whole) }),
+          // As many digits as self has, and never seen below it.
+          el("span", { class: "share", text: formatTenths(Math.max(row.tenths, Math.round((row.total / made.functions.whole) * 1000)), row.total) }),
           bar(row.total / made.functions.whole, "second"),
         ],
       },
