@@ -78,11 +78,14 @@ struct Profile<'r> {
     weights: Vec<u64>,
 }
 
+/// The numbers of the frames that stand for container and process; none in a
+/// profile of one process.
+type Root = Option<(u32, u32)>;
+
 /// Stacks as arrays of frame numbers, made while they are written.
 struct Stacks<'r> {
     recording: &'r Recording,
-    /// Numbers of container and process, and the stack.
-    stacks: Vec<(Option<(u32, u32)>, Option<StackId>)>,
+    stacks: Vec<(Root, Option<StackId>)>,
     no_stack: u32,
 }
 
