@@ -1,6 +1,7 @@
 //! `cargo xtask`: set-up, builds, tests and measurements of this repository.
 mod bench;
 mod bpf;
+mod cache;
 mod digest;
 mod dist;
 mod kernels;
@@ -9,6 +10,7 @@ mod run;
 mod setup;
 mod shell;
 mod stack;
+mod suites;
 mod test;
 mod toolchain;
 
