@@ -5,6 +5,7 @@ mod cache;
 mod digest;
 mod dist;
 mod kernels;
+mod measure;
 mod packages;
 mod run;
 mod setup;
