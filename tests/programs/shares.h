@@ -16,11 +16,11 @@ static inline long long thread_cpu(void) {
 }
 
 /* Counts until the thread has used `until` nanoseconds of CPU. The clock is a
- * system call, so it is read rarely: once in about 20 microseconds. The
+ * system call, so it is read rarely: once in about 10 microseconds. The
  * ends of one thread's turns lie on one scale, so no error adds up. */
 static inline __attribute__((always_inline)) void burn(long long until) {
     while (thread_cpu() < until)
-        for (volatile int i = 0; i < 10000; i++) {
+        for (volatile int i = 0; i < 4000; i++) {
         }
 }
 

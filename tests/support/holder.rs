@@ -208,9 +208,26 @@ impl Engine {
         for id in &ids {
             let _ = fs::remove_dir_all(self.data.join("containers").join(id));
         }
+        self.unmount();
         let _ = fs::remove_dir_all(&self.run);
+        let _ = self.run.parent().map(fs::remove_dir);
         if left > 0 {
             eprintln!("{left} processes of the container stack would not end");
+        }
+    }
+
+    /// Mounts of the engine: they would go with us, but hold its directories.
+    fn unmount(&self) {
+        let text = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        // The innermost come last.
+        for path in text.lines().rev().filter_map(|line| line.split(' ').nth(1)) {
+            let ours = [&self.run, &self.data]
+                .into_iter()
+                .any(|base| Path::new(path).starts_with(base));
+            if let (true, Ok(path)) = (ours, CString::new(path)) {
+                // SAFETY: a valid string.
+                unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
+            }
         }
     }
 

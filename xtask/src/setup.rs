@@ -34,6 +34,11 @@ const TEST: &[Need] = &[
         packages: &[&["debootstrap"]],
     },
     Need {
+        why: "signatures of Debian's archive, for that and for other kernels",
+        proof: Proof::File("/usr/share/keyrings/debian-archive-keyring.gpg"),
+        packages: &[&["debian-archive-keyring"]],
+    },
+    Need {
         why: "boots other kernels, to run the profiler on them",
         proof: Proof::Tool("qemu-system-x86_64"),
         packages: &[&["qemu-system-x86"]],
