@@ -24,6 +24,8 @@ impl Folded {
     pub fn parse(text: &str) -> Result<Self> {
         let stacks = text
             .lines()
+            // The one comment says that there is nothing.
+            .filter(|line| !line.starts_with("# "))
             .map(|line| {
                 let (stack, weight) = line
                     .rsplit_once(' ')

@@ -260,7 +260,7 @@ fn table(rows: &[Row]) {
             cell(measured.bpf_per_sample(), first.bpf_per_sample()),
             cell(Some(measured.cpu), Some(first.cpu)),
             cell(Some(measured.memory), Some(first.memory)),
-            cell(measured.first_sample, None),
+            cell(measured.first_sample, first.first_sample),
             measured
                 .samples
                 .map_or("-".to_owned(), |samples| samples.to_string()),

@@ -6,7 +6,7 @@ use std::{
     os::unix::process::CommandExt,
     path::Path,
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -22,7 +22,8 @@ pub struct Measured {
     pub memory: f64,
     /// Run time of its sampling programs in nanoseconds, and their runs.
     pub bpf: Option<(u64, u64)>,
-    /// Seconds from the start to the first sample.
+    /// Seconds from the start to the first run of a sampling program, as seen
+    /// from outside.
     pub first_sample: Option<f64>,
     pub samples: Option<u64>,
     /// What the tool says itself about its cost.
@@ -57,16 +58,8 @@ impl Measured {
         let Ok(value) = serde_json::from_str::<Value>(&text) else {
             return;
         };
-        self.samples = number(&value, &["quality", "samples"]).map(|samples| samples as u64);
-        self.first_sample = number(&value, &["cost", "first_sample_ns"]).map(|time| time / 1e9);
         self.own = value.get("cost").cloned();
     }
-}
-
-fn number(value: &Value, path: &[&str]) -> Option<f64> {
-    path.iter()
-        .try_fold(value, |value, name| value.get(name))?
-        .as_f64()
 }
 
 /// Runs commands one after the other, as one tool.
@@ -77,6 +70,8 @@ pub fn run(commands: Vec<Command>) -> Result<Measured> {
         measured.cpu += one.cpu;
         measured.memory = measured.memory.max(one.memory);
         measured.bpf = measured.bpf.or(one.bpf);
+        measured.first_sample = measured.first_sample.or(one.first_sample);
+        measured.samples = measured.samples.or(one.samples);
     }
     Ok(measured)
 }
@@ -85,6 +80,8 @@ pub fn run(commands: Vec<Command>) -> Result<Measured> {
 fn run_one(command: &mut Command) -> Result<Measured> {
     let before = programs()?;
     die_with_parent(command);
+    let started = Instant::now();
+    let mut first_sample = None;
     let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -107,10 +104,15 @@ fn run_one(command: &mut Command) -> Result<Measured> {
         // Counters go with their programs, so they are read while those run.
         for (id, program) in programs()? {
             if !before.contains_key(&id) {
+                if program.samples() && first_sample.is_none() {
+                    first_sample = Some(started.elapsed().as_secs_f64());
+                }
                 bpf.insert(id, program);
             }
         }
-        std::thread::sleep(Duration::from_millis(400));
+        // Asking costs CPU time too, so it is done often only at the start.
+        let early = first_sample.is_none() && started.elapsed() < Duration::from_secs(5);
+        std::thread::sleep(Duration::from_millis(if early { 25 } else { 400 }));
     }
     if !libc::WIFEXITED(status) || libc::WEXITSTATUS(status) != 0 {
         bail!("{} failed: status {status}", shell::show(command));
@@ -118,9 +120,7 @@ fn run_one(command: &mut Command) -> Result<Measured> {
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     // One walk may be several programs, by tail calls, whose time the kernel
     // counts to the one that was entered: the events entered it.
-    let sampling = bpf
-        .values()
-        .filter(|program| program.kind == "perf_event" && program.runs > 0);
+    let sampling = bpf.values().filter(|program| program.samples());
     let (time, runs) = sampling.fold((0, 0), |(time, runs), program| {
         (time + program.time, runs + program.runs)
     });
@@ -128,6 +128,8 @@ fn run_one(command: &mut Command) -> Result<Measured> {
         cpu: seconds(usage.ru_utime) + seconds(usage.ru_stime),
         memory: usage.ru_maxrss as f64 / 1024.0,
         bpf: (runs > 0).then_some((time, runs)),
+        first_sample,
+        samples: (runs > 0).then_some(runs),
         ..Measured::default()
     })
 }
@@ -136,6 +138,13 @@ struct Program {
     kind: String,
     time: u64,
     runs: u64,
+}
+
+impl Program {
+    /// Whether it is run by a clock, and has been.
+    fn samples(&self) -> bool {
+        self.kind == "perf_event" && self.runs > 0
+    }
 }
 
 fn programs() -> Result<BTreeMap<u64, Program>> {
