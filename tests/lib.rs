@@ -1,1 +1,7 @@
+//! What the tests of the built profiler stand on: known programs, real
+//! containers, and readers of what the profiler wrote.
+mod support;
 
+pub use support::{
+    cgroups, folded, holder, image, kernel, perf, process, profiler, programs, stack,
+};

@@ -1,1 +1,78 @@
-fn main() {}
+//! `cargo xtask`: set-up, builds, tests and measurements of this repository.
+mod bench;
+mod bpf;
+mod cache;
+mod digest;
+mod dist;
+mod kernels;
+mod measure;
+mod packages;
+mod run;
+mod setup;
+mod shell;
+mod stack;
+mod suites;
+mod test;
+mod toolchain;
+
+use std::{env, process::ExitCode};
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+Set-up, builds, tests and measurements of this repository
+
+Usage: cargo xtask COMMAND
+
+Commands:
+  run [-- ARGS]       Build the profiler and run it as root with ARGS
+                      (default: --mode system --duration 10 --output reports/system.html)
+  test [PART]...      Run every test, or the parts named: bpf fmt clippy unit integration kernels
+  test PART -- NAME   Run the tests of a part whose name contains NAME
+  build-bpf           Compile the BPF side into profiler/bpf/profiler.bpf.o
+  check-bpf           Prove that the object was built from the sources beside it
+  dist                Build one static binary, target/dist/profiler
+  bench [--json]      Measure the profiler beside profile-bee, perf and bpftrace
+  stack up|down       Start or stop containers to try the profiler on (--cgroup v1|v2)
+  setup [build|test]  Install what building or testing needs, and nothing else
+
+Example:
+  cargo xtask stack up
+  cargo xtask run -- --mode system --containers all --duration 10 --output reports/system.html
+  cargo xtask stack down
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match command(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command(arguments: &[String]) -> Result<ExitCode> {
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    match command {
+        "run" => return run::run(rest),
+        "test" => return test::test(rest),
+        "build-bpf" => bpf::build()?,
+        "check-bpf" => eprintln!("{}", bpf::check()?),
+        "dist" => eprintln!("{}", dist::build()?.display()),
+        "bench" => bench::bench(rest)?,
+        "stack" => stack::stack(rest)?,
+        "setup" => match rest.first().map(String::as_str) {
+            None | Some("build") => setup::build()?,
+            Some("test") => setup::test()?,
+            Some(other) => bail!("setup knows build and test, not {other}"),
+        },
+        "help" | "--help" | "-h" => print!("{HELP}"),
+        other => bail!("no command {other}: see cargo xtask help"),
+    }
+    Ok(ExitCode::SUCCESS)
+}

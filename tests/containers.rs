@@ -1,0 +1,183 @@
+//! The profiler on a host with real containers under load, on both cgroup
+//! versions.
+use std::{path::Path, time::Duration};
+
+use anyhow::{Result, ensure};
+use tests::{
+    cgroups::{self, Version},
+    folded::Folded,
+    process, profiler,
+    stack::{C_PROGRAMS, Stack},
+};
+
+const HOLDER: &str = env!("CARGO_BIN_EXE_stack");
+/// Largest error of a container's share of the CPU time, in points.
+const SHARE_ERROR: f64 = 2.0;
+/// Percent of the user stacks of C programs that must reach their root.
+const COMPLETE: f64 = 99.0;
+
+#[test]
+fn containers_on_cgroup_v1() -> Result<()> {
+    if Version::V1.mount().is_none() {
+        println!("this host has no cgroup version 1");
+        return Ok(());
+    }
+    record(Version::V1)
+}
+
+#[test]
+fn containers_on_cgroup_v2() -> Result<()> {
+    record(Version::V2)
+}
+
+fn record(version: Version) -> Result<()> {
+    let stack = Stack::start(version, Path::new(HOLDER))?;
+    let scratch = tempfile::tempdir()?;
+    let path = scratch.path().join("x.folded");
+    let containers = stack.containers()?;
+    let usage = || -> Result<Vec<f64>> {
+        containers
+            .iter()
+            .map(|(_, id)| cgroups::cpu(version, id))
+            .collect()
+    };
+    let before = usage()?;
+    let output = process::any_output(process::die_with_parent(
+        stack
+            .command(&profiler::binary())
+            .args([
+                "--mode",
+                "system",
+                "--containers",
+                "all",
+                "--duration",
+                "15",
+            ])
+            .args(["--frequency", "199", "--format", "folded", "--output"])
+            .arg(&path),
+    ))?;
+    let after = usage()?;
+    ensure!(
+        output.status.success(),
+        "{}\n{}",
+        output.status,
+        profiler::messages(&output)
+    );
+    let folded = Folded::read(&path)?;
+
+    let used: Vec<f64> = after
+        .iter()
+        .zip(&before)
+        .map(|(after, before)| after - before)
+        .collect();
+    check_shares(&folded, &containers, &used);
+    for name in C_PROGRAMS {
+        check_complete(&folded, name);
+    }
+    check_one_container(&stack, scratch.path())
+}
+
+/// Against the kernel's own account of the same seconds. The engine's and the
+/// profiler's own processes run outside the containers and do not count.
+fn check_shares(folded: &Folded, containers: &[(String, String)], used: &[f64]) {
+    let weights = folded.by_container();
+    let weight = |name: &str| weights.get(name).copied().unwrap_or(0.0);
+    let all_used: f64 = used.iter().sum();
+    let all_weights: f64 = containers.iter().map(|(name, _)| weight(name)).sum();
+    assert!(
+        all_weights > 0.0,
+        "no container has a name: {:?}",
+        weights.keys()
+    );
+    let mut wrong = Vec::new();
+    for ((name, _), used) in containers.iter().zip(used) {
+        let expected = 100.0 * used / all_used;
+        let found = 100.0 * weight(name) / all_weights;
+        println!("{name:<12} {expected:>5.1} % by its cgroup {found:>5.1} % found");
+        if (found - expected).abs() > SHARE_ERROR {
+            wrong.push(name);
+        }
+    }
+    assert!(wrong.is_empty(), "wrong shares: {wrong:?}");
+}
+
+fn check_complete(folded: &Folded, container: &str) {
+    let of = |wanted: &dyn Fn(&tests::folded::Stack) -> bool| -> f64 {
+        folded
+            .stacks
+            .iter()
+            .filter(|stack| {
+                stack.container == container && stack.has_user_frames() && wanted(stack)
+            })
+            .map(|stack| stack.weight)
+            .sum()
+    };
+    let all = of(&|_| true);
+    assert!(all > 0.0, "no user stack of {container}");
+    let share = 100.0 * of(&|stack| !stack.truncated()) / all;
+    println!("{container:<12} {share:>6.2} % complete");
+    assert!(
+        share >= COMPLETE,
+        "{share:.2} % of the stacks of {container} are complete; not these:{}",
+        folded.examples(|stack| stack.container == container && stack.truncated())
+    );
+}
+
+/// Narrowed to one container, there is nothing else.
+fn check_one_container(stack: &Stack, scratch: &Path) -> Result<()> {
+    let path = scratch.join("one.folded");
+    let output = process::any_output(
+        stack
+            .command(&profiler::binary())
+            .args([
+                "--mode",
+                "system",
+                "--containers",
+                "shares",
+                "--duration",
+                "3",
+            ])
+            .args(["--format", "folded", "--output"])
+            .arg(&path),
+    )?;
+    ensure!(
+        output.status.success(),
+        "{}\n{}",
+        output.status,
+        profiler::messages(&output)
+    );
+    let folded = Folded::read(&path)?;
+    let containers: Vec<&str> = folded.by_container().into_keys().collect();
+    assert_eq!(containers, ["shares"]);
+    Ok(())
+}
+
+/// Whatever happens to the process that started the stack, nothing stays.
+#[test]
+fn a_stack_leaves_nothing_behind() -> Result<()> {
+    let version = Version::V2;
+    let stack = Stack::start(version, Path::new(HOLDER))?;
+    let ids: Vec<String> = stack.containers()?.into_iter().map(|(_, id)| id).collect();
+    assert!(!ids.is_empty());
+    drop(stack);
+    for (mount, ..) in cgroups::mounts() {
+        for id in &ids {
+            assert!(
+                !mount.join("docker").join(id).exists(),
+                "the cgroup of {id} is left"
+            );
+        }
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+    assert!(
+        !mounts.contains("profiler-tests"),
+        "a mount is left:\n{mounts}"
+    );
+    let run = tests::stack::run_directory(version);
+    assert!(
+        process::until(Duration::from_secs(5), || !run.exists()),
+        "{} is left",
+        run.display()
+    );
+    Ok(())
+}

@@ -1,0 +1,19 @@
+#!/bin/sh
+# Compiles the test programs into a directory, as distributions compile theirs:
+# optimised, and without frame pointers.
+#   build.sh DIRECTORY [FLAG...]
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+out=$1
+shift
+mkdir -p "$out"
+cc=${CC:-cc}
+flags="-O2 -fomit-frame-pointer -g -Wall -Wextra $*"
+$cc $flags -fPIC -shared -o "$out/libshares.so" "$here/library.c"
+$cc $flags -fPIC -shared -o "$out/libplugin.so" "$here/plugin.c"
+# -fplt and lazy binding: the call goes through a PLT stub.
+$cc $flags -fplt -Wl,-z,lazy -pthread -o "$out/shares" "$here/shares.c" \
+    -L"$out" -lshares -ldl -Wl,-rpath,'$ORIGIN'
+$cc $flags -DWITHOUT_PLUGIN -static-pie -pthread -o "$out/shares-static" \
+    "$here/shares.c" "$here/library.c"
+$cc $flags -o "$out/brief" "$here/brief.c"

@@ -1,0 +1,98 @@
+//! The containers' root file system: a Debian with the services, made once on
+//! a machine and kept in its cache.
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, ensure};
+
+use super::process;
+
+const RELEASE: &str = "bookworm";
+const PACKAGES: &str = "python3,nodejs,postgresql,redis-server,redis-tools,nginx-light,wrk,procps";
+pub const IMAGE: &str = "profiler-tests:1";
+
+/// Where large things are kept: of the machine, so that a fresh clone finds
+/// them again.
+pub fn cache() -> PathBuf {
+    env::var_os("PROFILER_TEST_CACHE")
+        .map_or_else(|| PathBuf::from("/var/cache/profiler-tests"), PathBuf::from)
+}
+
+/// Makes the image known to the engine that `docker` talks to.
+pub fn import(docker: &dyn Fn() -> Command) -> Result<()> {
+    if process::any_output(docker().args(["image", "inspect", IMAGE]))?
+        .status
+        .success()
+    {
+        return Ok(());
+    }
+    let root = root_file_system()?;
+    eprintln!("importing the containers' image");
+    let mut tar = Command::new("tar")
+        .arg("-C")
+        .arg(&root)
+        .args(["-c", "."])
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start tar")?;
+    let archive = tar.stdout.take().context("tar has no output")?;
+    let imported = docker()
+        .args(["import", "-", IMAGE])
+        .stdin(archive)
+        .stdout(Stdio::null())
+        .status()
+        .context("cannot start docker")?;
+    ensure!(tar.wait()?.success(), "tar failed");
+    ensure!(imported.success(), "docker import failed");
+    Ok(())
+}
+
+fn root_file_system() -> Result<PathBuf> {
+    let directory = cache().join("image");
+    let finished = directory.join("rootfs");
+    if finished.is_dir() {
+        return Ok(finished);
+    }
+    eprintln!("building the containers' root file system with debootstrap (about a minute)");
+    let partial = directory.join("rootfs.partial");
+    if partial.is_dir() {
+        fs::remove_dir_all(&partial)?;
+    }
+    fs::create_dir_all(&directory)?;
+    let log = directory.join("debootstrap.log");
+    let status = Command::new("debootstrap")
+        .args([
+            "--variant=minbase",
+            &format!("--include={PACKAGES}"),
+            RELEASE,
+        ])
+        .arg(&partial)
+        .stdin(Stdio::null())
+        .stdout(fs::File::create(&log)?)
+        .stderr(Stdio::inherit())
+        .status()
+        .context("cannot start debootstrap")?;
+    ensure!(
+        status.success(),
+        "debootstrap failed: see {}",
+        log.display()
+    );
+    shrink(&partial);
+    fs::rename(&partial, &finished)?;
+    Ok(finished)
+}
+
+/// Leaves out what no test reads.
+fn shrink(root: &Path) {
+    for directory in [
+        "var/cache/apt/archives",
+        "var/lib/apt/lists",
+        "usr/share/doc",
+        "usr/share/man",
+    ] {
+        let _ = fs::remove_dir_all(root.join(directory));
+    }
+}

@@ -1,0 +1,93 @@
+//! What is loaded in the kernel: nothing may stay when the profiler has gone.
+use std::{collections::BTreeMap, process::Command, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::process;
+
+/// Programs and maps, by id.
+pub struct Loaded {
+    programs: BTreeMap<u64, String>,
+    maps: BTreeMap<u64, (String, String)>,
+}
+
+impl Loaded {
+    pub fn now() -> Result<Self> {
+        let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
+        let programs = list("prog")?
+            .iter()
+            .filter_map(|program| Some((program["id"].as_u64()?, text(program, "name"))))
+            .collect();
+        let maps = list("map")?
+            .iter()
+            .filter_map(|map| Some((map["id"].as_u64()?, (text(map, "name"), text(map, "type")))))
+            .collect();
+        Ok(Self { programs, maps })
+    }
+
+    /// How many programs and maps there are that were not there before.
+    pub fn added(&self, before: &Self) -> (usize, usize) {
+        (
+            self.programs
+                .keys()
+                .filter(|id| !before.programs.contains_key(id))
+                .count(),
+            self.maps
+                .keys()
+                .filter(|id| !before.maps.contains_key(id))
+                .count(),
+        )
+    }
+
+    /// Entries of each hash map that was not there before, by its name.
+    pub fn entries(&self, before: &Self) -> Result<BTreeMap<String, usize>> {
+        let mut counts = BTreeMap::new();
+        for (id, (name, kind)) in &self.maps {
+            if before.maps.contains_key(id) || !kind.ends_with("hash") {
+                continue;
+            }
+            let dump = process::output(Command::new("bpftool").args([
+                "--json",
+                "map",
+                "dump",
+                "id",
+                &id.to_string(),
+            ]))?;
+            let dump: Value = serde_json::from_str(&dump).context("bpftool map dump")?;
+            *counts.entry(name.clone()).or_default() += dump.as_array().map_or(0, Vec::len);
+        }
+        Ok(counts)
+    }
+
+    /// Fails unless all that was added has gone. The kernel frees programs a
+    /// moment after their last user, so it is asked for a while.
+    pub fn check_gone(&self) -> Result<()> {
+        let mut left = String::new();
+        let gone = process::until(Duration::from_secs(10), || {
+            let Ok(now) = Self::now() else { return false };
+            let programs: Vec<_> = now
+                .programs
+                .iter()
+                .filter(|(id, _)| !self.programs.contains_key(id))
+                .collect();
+            let maps: Vec<_> = now
+                .maps
+                .iter()
+                .filter(|(id, _)| !self.maps.contains_key(id))
+                .collect();
+            left = format!("programs {programs:?}, maps {maps:?}");
+            programs.is_empty() && maps.is_empty()
+        });
+        if !gone {
+            bail!("left in the kernel: {left}");
+        }
+        Ok(())
+    }
+}
+
+fn list(what: &str) -> Result<Vec<Value>> {
+    let text = process::output(Command::new("bpftool").args(["--json", what, "list"]))?;
+    let value: Value = serde_json::from_str(&text).context("bpftool's list")?;
+    Ok(value.as_array().cloned().unwrap_or_default())
+}

@@ -1,0 +1,10 @@
+pub mod cgroups;
+pub mod folded;
+pub mod holder;
+pub mod image;
+pub mod kernel;
+pub mod perf;
+pub mod process;
+pub mod profiler;
+pub mod programs;
+pub mod stack;

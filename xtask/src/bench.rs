@@ -1,0 +1,272 @@
+//! `cargo xtask bench`: the profiler and others on the same load, in one run.
+//!
+//! The machine may be busy or virtual, so only ratios within the run mean
+//! something, and only CPU time, run time of programs, memory and counts.
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::{dist, measure, measure::Measured, setup, shell, toolchain};
+
+const SECONDS: u32 = 10;
+const FREQUENCY: u32 = 99;
+
+struct Row {
+    tool: &'static str,
+    measured: Measured,
+}
+
+pub fn bench(arguments: &[String]) -> Result<()> {
+    setup::bench()?;
+    if !shell::is_root() {
+        bail!("measuring needs root: run it as root");
+    }
+    let profiler = match std::env::var_os("PROFILER") {
+        Some(binary) => PathBuf::from(binary),
+        None => dist::build()?,
+    };
+    let bee = profile_bee();
+    let work = shell::target().join("bench");
+    fs::create_dir_all(&work)?;
+    let _load = Load::start(&work)?;
+    let _stats = measure::ProgramStats::on()?;
+
+    let mut rows = Vec::new();
+    let report = work.join("ours.json");
+    rows.push(row(
+        "profiler",
+        vec![ours(&profiler, &report)],
+        Some(&report),
+    ));
+    match bee {
+        Ok(bee) => rows.push(row(
+            "profile-bee",
+            vec![profile_bee_command(&bee, &work)],
+            None,
+        )),
+        Err(error) => eprintln!("profile-bee is left out: {error:#}"),
+    }
+    rows.push(row("perf record + script", perf(&work), None));
+    rows.push(row("bpftrace", vec![bpftrace()], None));
+    let rows: Vec<Row> = rows
+        .into_iter()
+        .filter_map(|row| row.map_err(|error| eprintln!("left out: {error:#}")).ok())
+        .collect();
+    let values: Vec<Value> = rows
+        .iter()
+        .map(|row| row.measured.to_json(row.tool))
+        .collect();
+    fs::write(
+        work.join("bench.json"),
+        serde_json::to_string_pretty(&values)?,
+    )?;
+    if arguments.iter().any(|word| word == "--json") {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&json!({
+                "seconds": SECONDS, "frequency": FREQUENCY, "tools": values,
+            }))?
+        );
+    } else {
+        table(&rows);
+    }
+    Ok(())
+}
+
+fn row(tool: &'static str, commands: Vec<Command>, report: Option<&Path>) -> Result<Row> {
+    eprintln!("measuring {tool}");
+    let mut measured = measure::run(commands).with_context(|| tool.to_owned())?;
+    if let Some(report) = report {
+        measured.read_report(report);
+    }
+    Ok(Row { tool, measured })
+}
+
+fn ours(profiler: &Path, report: &Path) -> Command {
+    let mut command = Command::new(profiler);
+    command
+        .args([
+            "--mode",
+            "system",
+            "--containers",
+            "all",
+            "--format",
+            "json",
+        ])
+        .args([
+            "--duration",
+            &SECONDS.to_string(),
+            "--frequency",
+            &FREQUENCY.to_string(),
+            "--output",
+        ])
+        .arg(report);
+    command
+}
+
+/// Built into our own directory, not the user's.
+fn profile_bee() -> Result<PathBuf> {
+    let binary = toolchain::tools().join("bin/profile-bee");
+    if binary.is_file() {
+        return Ok(binary);
+    }
+    shell::run(
+        shell::cargo()
+            .args([
+                "install",
+                "profile-bee",
+                "--locked",
+                "--no-default-features",
+            ])
+            .args(["--features", "tui", "--root"])
+            .arg(toolchain::tools()),
+    )?;
+    Ok(binary)
+}
+
+fn profile_bee_command(bee: &Path, work: &Path) -> Command {
+    let mut command = Command::new(bee);
+    command
+        .args(["--dwarf", "true", "--frequency", &FREQUENCY.to_string()])
+        .args(["--time", &(SECONDS * 1000).to_string(), "--collapse"])
+        .arg(work.join("bee.folded"));
+    command
+}
+
+fn perf(work: &Path) -> Vec<Command> {
+    let data = work.join("perf.data");
+    let mut record = Command::new("perf");
+    record
+        .args([
+            "record",
+            "--quiet",
+            "--all-cpus",
+            "-g",
+            "--event",
+            "cpu-clock",
+        ])
+        .args(["--freq", &FREQUENCY.to_string(), "--output"])
+        .arg(&data)
+        .args(["--", "sleep", &SECONDS.to_string()]);
+    let mut script = Command::new("perf");
+    script.args(["script", "--input"]).arg(&data);
+    vec![record, script]
+}
+
+fn bpftrace() -> Command {
+    let mut command = Command::new("bpftrace");
+    command.arg("-e").arg(format!(
+        "profile:hz:{FREQUENCY} {{ @[ustack, kstack, comm] = count(); }} interval:s:{SECONDS} {{ exit(); }}"
+    ));
+    command
+}
+
+/// Two busy C programs, and a database and a cache where the machine has them.
+struct Load(Vec<Child>);
+
+impl Load {
+    fn start(work: &Path) -> Result<Self> {
+        let programs = work.join("programs");
+        shell::run(Command::new(shell::root().join("tests/programs/build.sh")).arg(&programs))?;
+        let mut load = Self(Vec::new());
+        for _ in 0..2 {
+            load.spawn(
+                Command::new(programs.join("shares"))
+                    .arg("0")
+                    .arg(programs.join("libplugin.so")),
+            )?;
+        }
+        if let (Some(server), Some(client)) =
+            (shell::find("redis-server"), shell::find("redis-benchmark"))
+        {
+            load.spawn(Command::new(server).args([
+                "--bind",
+                "127.0.0.1",
+                "--port",
+                "16380",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ]))?;
+            std::thread::sleep(Duration::from_millis(500));
+            // Bounded by its count, should nobody be left to kill it.
+            load.spawn(Command::new(client).args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                "16380",
+                "-c",
+                "2",
+                "-t",
+                "set,get",
+                "-n",
+                "20000000",
+                "-q",
+            ]))?;
+        }
+        // Past the plugin's loading.
+        std::thread::sleep(Duration::from_secs(2));
+        Ok(load)
+    }
+
+    fn spawn(&mut self, command: &mut Command) -> Result<()> {
+        measure::die_with_parent(command);
+        self.0.push(
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .with_context(|| format!("cannot start {}", shell::show(command)))?,
+        );
+        Ok(())
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn table(rows: &[Row]) {
+    let Some(first) = rows.first().map(|row| &row.measured) else {
+        println!("nothing was measured");
+        return;
+    };
+    println!(
+        "\n{:<22} {:>14} {:>16} {:>16} {:>14} {:>12}",
+        "tool", "BPF µs/sample", "CPU s", "peak MB", "first s", "samples"
+    );
+    // A ratio is to ours: how many times more the other needs.
+    let cell = |value: Option<f64>, base: Option<f64>| match (value, base) {
+        (Some(value), Some(base)) if base > 0.0 => format!("{value:.2} ({:.1}x)", value / base),
+        (Some(value), _) => format!("{value:.2}"),
+        (None, _) => "-".to_owned(),
+    };
+    for Row { tool, measured } in rows {
+        println!(
+            "{tool:<22} {:>14} {:>16} {:>16} {:>14} {:>12}",
+            cell(measured.bpf_per_sample(), first.bpf_per_sample()),
+            cell(Some(measured.cpu), Some(first.cpu)),
+            cell(Some(measured.memory), Some(first.memory)),
+            cell(measured.first_sample, first.first_sample),
+            measured
+                .samples
+                .map_or("-".to_owned(), |samples| samples.to_string()),
+        );
+    }
+    println!(
+        "\n{SECONDS} s of the whole host at {FREQUENCY} Hz, symbols included; (x) against the first row"
+    );
+}

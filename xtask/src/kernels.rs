@@ -1,0 +1,298 @@
+//! The profiler on other kernels than the machine's: Debian's, each booted in
+//! an emulator with nothing but the static binary and a test program.
+use std::{
+    env, fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{cache, dist, shell, suites::Suites, test::Outcome};
+
+struct Kernel {
+    name: &'static str,
+    /// Start and end of the package's name; the version between them grows.
+    package: (&'static str, &'static str),
+}
+
+/// From the oldest that the profiler supports to the newest there is.
+const KERNELS: &[Kernel] = &[
+    Kernel {
+        name: "5.10",
+        package: ("linux-image-5.10.", "-cloud-amd64"),
+    },
+    Kernel {
+        name: "6.1",
+        package: ("linux-image-6.1.", "-cloud-amd64"),
+    },
+    Kernel {
+        name: "6.12",
+        package: ("linux-image-6.12.", "-cloud-amd64"),
+    },
+    Kernel {
+        name: "7.2",
+        package: ("linux-binary-7.2.", "-cloud-amd64"),
+    },
+];
+const SUITES: &[&str] = &["bullseye", "bookworm", "forky"];
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// The share of the known program's stacks that must reach their root.
+const COMPLETE: f64 = 0.99;
+
+pub fn test(filter: Option<&str>) -> Result<Vec<Outcome>> {
+    // Someone who works on these machines themselves has no use for it.
+    if env::var_os("PROFILER_NO_BINARY").is_some() {
+        return boot_all(None, filter);
+    }
+    let binary = match env::var_os("PROFILER") {
+        Some(binary) => binary.into(),
+        None => dist::build()?,
+    };
+    boot_all(Some(&binary), filter)
+}
+
+/// Boots the kernels whose name contains `filter`. Without a profiler, only the
+/// machines themselves are tested.
+fn boot_all(profiler: Option<&Path>, filter: Option<&str>) -> Result<Vec<Outcome>> {
+    let chosen = KERNELS
+        .iter()
+        .filter(|kernel| filter.is_none_or(|part| kernel.name.contains(part)));
+    let initramfs = initramfs(profiler)?;
+    let mut suites = None;
+    let mut outcomes = Vec::new();
+    for kernel in chosen {
+        let started = Instant::now();
+        let outcome = image(kernel, &mut suites)
+            .and_then(|image| boot(kernel, &image, &initramfs))
+            .and_then(|console| check(&console, profiler.is_some()));
+        let seconds = started.elapsed().as_secs_f64();
+        outcomes.push(match outcome {
+            Ok(said) => {
+                println!("kernel {:<5} ok in {seconds:.0} s: {said}", kernel.name);
+                Outcome::passed(kernel.name)
+            }
+            Err(error) => {
+                println!(
+                    "kernel {:<5} FAILED in {seconds:.0} s: {error:#}",
+                    kernel.name
+                );
+                Outcome::failed(kernel.name, format!("{error:#}"))
+            }
+        });
+    }
+    Ok(outcomes)
+}
+
+/// The kernel's image, fetched once.
+fn image(kernel: &Kernel, suites: &mut Option<Suites>) -> Result<PathBuf> {
+    let image = cache::directory("kernels")?.join(format!("vmlinuz-{}", kernel.name));
+    if image.is_file() {
+        return Ok(image);
+    }
+    let (start, end) = kernel.package;
+    let suites = match suites {
+        Some(suites) => suites,
+        None => suites.insert(Suites::open(SUITES)?),
+    };
+    let package = suites.newest(start, end)?;
+    eprintln!("fetching {package}, which is not installed");
+    let unpacked = cache::directory("kernels")?.join("unpacked");
+    let _ = fs::remove_dir_all(&unpacked);
+    suites.unpack(&package, &unpacked)?;
+    let found = find_image(&unpacked)?.with_context(|| format!("{package} holds no kernel"))?;
+    let partial = image.with_extension("partial");
+    fs::copy(&found, &partial)?;
+    fs::rename(&partial, &image)?;
+    fs::remove_dir_all(&unpacked)?;
+    Ok(image)
+}
+
+/// Older packages have the kernel in boot/, newer ones beside its modules.
+fn find_image(directory: &Path) -> Result<Option<PathBuf>> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type()?.is_dir() {
+            if let Some(found) = find_image(&entry.path())? {
+                return Ok(Some(found));
+            }
+        } else if name.to_string_lossy().starts_with("vmlinuz") {
+            return Ok(Some(entry.path()));
+        }
+    }
+    Ok(None)
+}
+
+/// Packs busybox, the test programs and the profiler.
+fn initramfs(profiler: Option<&Path>) -> Result<PathBuf> {
+    let work = shell::target().join("kernels");
+    let tree = work.join("root");
+    let _ = fs::remove_dir_all(&tree);
+    for directory in ["bin", "lib", "lib64", "test"] {
+        fs::create_dir_all(tree.join(directory))?;
+    }
+    let busybox = shell::find("busybox").context("busybox is not installed")?;
+    copy(&busybox, &tree.join("bin/busybox"))?;
+    libraries(&busybox, &tree)?;
+    copy(
+        &shell::root().join("tests/kernels/init"),
+        &tree.join("init"),
+    )?;
+    shell::run(Command::new(shell::root().join("tests/programs/build.sh")).arg(tree.join("test")))?;
+    libraries(&tree.join("test/shares"), &tree)?;
+    if let Some(profiler) = profiler {
+        // Its debug information is of no use there.
+        shell::run(
+            Command::new("strip")
+                .arg("-o")
+                .arg(tree.join("test/profiler"))
+                .arg(profiler),
+        )?;
+    }
+    let archive = work.join("initramfs");
+    shell::run(Command::new("sh").current_dir(&tree).args([
+        "-c",
+        "find . | cpio --quiet -o -H newc -R 0:0 >../initramfs",
+    ]))?;
+    Ok(archive)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).with_context(|| format!("copying {}", from.display()))?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+/// Copies what a dynamic program loads: its libraries and the loader itself.
+fn libraries(program: &Path, tree: &Path) -> Result<()> {
+    // Fails on a static program, which needs none.
+    let Ok(text) = shell::output(Command::new("ldd").arg(program)) else {
+        return Ok(());
+    };
+    for word in text.split_whitespace().filter(|word| word.starts_with('/')) {
+        let library = Path::new(word);
+        if library.starts_with(tree) {
+            continue;
+        }
+        let into = if library.starts_with("/lib64") {
+            "lib64"
+        } else {
+            "lib"
+        };
+        let name = library.file_name().context("a library without a name")?;
+        copy(library, &tree.join(into).join(name))?;
+    }
+    Ok(())
+}
+
+/// Boots a kernel and returns what it wrote to its serial console.
+fn boot(kernel: &Kernel, image: &Path, initramfs: &Path) -> Result<String> {
+    let (in_time, console) = shell::output_within(
+        Command::new("qemu-system-x86_64")
+            .args(["-accel", "tcg", "-cpu", "max", "-m", "1G", "-smp", "2"])
+            .args(["-nographic", "-no-reboot", "-net", "none", "-kernel"])
+            .arg(image)
+            .arg("-initrd")
+            .arg(initramfs)
+            .args(["-append", "console=ttyS0 quiet panic=-1"]),
+        LIMIT,
+    )?;
+    let console = console.replace('\r', "");
+    let kept = shell::target().join(format!("kernels/console-{}.txt", kernel.name));
+    fs::write(&kept, &console)?;
+    if !in_time {
+        bail!(
+            "not done after {} s: see {}",
+            LIMIT.as_secs(),
+            kept.display()
+        );
+    }
+    if !console.contains("=== done") {
+        bail!("it did not come to its end: see {}", kept.display());
+    }
+    Ok(console)
+}
+
+/// Looks at what the profiler wrote there about each program.
+fn check(console: &str, with_profiler: bool) -> Result<String> {
+    // The firmware leaves the cursor in the middle of a line.
+    let version = console
+        .split_once("=== kernel ")
+        .and_then(|(_, rest)| rest.lines().next())
+        .context("it did not name its kernel")?;
+    let mut said = vec![version.to_owned()];
+    for program in ["shares-static", "shares"] {
+        let begin = format!("=== begin {program}\n");
+        let end = format!("=== end {program} ");
+        let (_, rest) = console
+            .split_once(&begin)
+            .with_context(|| format!("no {program}"))?;
+        let (text, rest) = rest
+            .split_once(&end)
+            .with_context(|| format!("no end of {program}"))?;
+        let code = rest.lines().next().unwrap_or_default().trim();
+        if !with_profiler {
+            if code != program {
+                bail!("{program} did not run: {code}");
+            }
+            continue;
+        }
+        if code != "0" {
+            let messages: Vec<&str> = text.lines().filter(|line| line.starts_with("# ")).collect();
+            bail!(
+                "the profiler ended with {code} on {program}: {}",
+                messages.join("\n")
+            );
+        }
+        let (complete, all) = stacks(text);
+        if all == 0 {
+            bail!("no sample of {program}");
+        }
+        let share = complete as f64 / all as f64;
+        if share < COMPLETE {
+            bail!(
+                "only {:.1} % of the stacks of {program} reach their root",
+                share * 100.0
+            );
+        }
+        said.push(format!("{program} {:.1} % complete", share * 100.0));
+    }
+    Ok(said.join(", "))
+}
+
+/// The weight of the stacks that reach `main` or a thread's start, and of all.
+fn stacks(folded: &str) -> (u64, u64) {
+    let (mut complete, mut all) = (0, 0);
+    for line in folded.lines().filter(|line| !line.starts_with("# ")) {
+        let Some((stack, weight)) = line.rsplit_once(' ') else {
+            continue;
+        };
+        let Ok(weight) = weight.parse::<u64>() else {
+            continue;
+        };
+        all += weight;
+        if stack
+            .split(';')
+            .any(|frame| frame == "main" || frame.starts_with("thread_entry"))
+            && !stack.contains("[truncated")
+        {
+            complete += weight;
+        }
+    }
+    (complete, all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stacks;
+
+    #[test]
+    fn tells_complete_stacks() {
+        let text = "host;p;_start;main;direct 3\nhost;p;[truncated: no table];direct 1\n# note 7\n";
+        assert_eq!(stacks(text), (3, 4));
+    }
+}
