@@ -79,6 +79,10 @@ pub mod cfa {
     pub const ROOT: u8 = 5;
     /// The compiler described it in a way we do not support.
     pub const UNSUPPORTED: u8 = 6;
+    /// `*(rsp + 8 * register + offset) + add`: OpenSSL's modular
+    /// multiplication. A walker that does not follow it must stop, as for
+    /// `UNSUPPORTED`.
+    pub const INDEXED: u8 = 7;
 }
 
 /// Registers by their DWARF numbers (System V AMD64 psABI 1.0, figure 3.36).

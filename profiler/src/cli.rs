@@ -3,7 +3,6 @@
 mod args;
 mod format;
 mod record;
-mod render;
 mod report;
 
 use std::{

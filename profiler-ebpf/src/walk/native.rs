@@ -266,6 +266,16 @@ fn apply(walk: &mut Walk, rule: &Rule) -> Result<(), Outcome> {
             let value: u64 = read_user(based(walk, rule)?)?;
             value.wrapping_add(rule.add as i64 as u64)
         }
+        cfa::INDEXED => {
+            let index = rule.register as u32 & 15;
+            if walk.valid & (1 << index) == 0 || walk.valid & (1 << register::RSP) == 0 {
+                return Err(Outcome::RegisterLost);
+            }
+            let address = stack_pointer
+                .wrapping_add(walk.registers[index as usize].wrapping_mul(8))
+                .wrapping_add(rule.offset as i64 as u64);
+            read_user(address)?.wrapping_add(rule.add as i64 as u64)
+        }
         cfa::PLT => {
             let pushed = if walk.pc & 15 >= rule.offset as u64 {
                 8

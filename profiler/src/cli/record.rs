@@ -11,7 +11,7 @@ use anyhow::bail;
 use super::{
     Format,
     args::{DEFAULT_ENDPOINTS, DEFAULT_LOAD, DEFAULT_PROFILE_TYPE, Messages, ModeArg, RecordArgs},
-    exit, render,
+    exit, format,
 };
 use crate::{
     doctor,
@@ -20,7 +20,7 @@ use crate::{
     privacy,
     profile::Recording,
     progress::{Progress, Silent, Terminal, seconds, thousands},
-    session,
+    report, session,
 };
 
 pub fn run(
@@ -30,11 +30,11 @@ pub fn run(
 ) -> anyhow::Result<u8> {
     let options = options(arguments, command_line)?;
     let target = Target::new(arguments.output.as_deref());
-    let format = Format::choose(arguments.format, &target);
+    let format = format::choose(arguments.format, &target);
     // Everything that can be known to fail is, before the recording.
     doctor::preflight()?;
     options.check_pids()?;
-    target.check(format.binary())?;
+    target.check(format::binary(format))?;
     doctor::raise_limits();
 
     let progress: Box<dyn Progress> = if messages.quiet {
@@ -55,7 +55,7 @@ pub fn run(
 
 /// Writes the result; when that fails, saves the recording elsewhere.
 fn write(recording: &Recording, format: Format, target: &Target) -> anyhow::Result<()> {
-    let error = match target.write(&|to| render::render(recording, format, to)) {
+    let error = match target.write(&|to| Ok(report::write(recording, format, to)?)) {
         Ok(()) => return Ok(()),
         Err(error @ OutputError::StdoutClosed) => return Err(error.into()),
         Err(error) => error,
@@ -64,7 +64,7 @@ fn write(recording: &Recording, format: Format, target: &Target) -> anyhow::Resu
         bail!("{error}; the recording is lost, since no other place had room for it");
     };
     let format = match format {
-        Format::Recording => Format::Json,
+        Format::Profile => Format::Json,
         format => format,
     };
     bail!(
@@ -233,7 +233,7 @@ mod tests {
         };
         // Full, like a disk.
         let target = Target::File("/dev/full".into());
-        let error = write(&recording, Format::Recording, &target).expect_err("it is full");
+        let error = write(&recording, Format::Profile, &target).expect_err("it is full");
         let text = error.to_string();
         assert!(
             text.starts_with("cannot write /dev/full: the disk is full; "),
