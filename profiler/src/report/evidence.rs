@@ -78,6 +78,14 @@ pub fn complete(quality: &Quality) -> (u64, u64) {
     )
 }
 
+/// ` (3.4 %)`, and nothing for a part of nothing: 0 % would look like a result.
+fn share_of(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return String::new();
+    }
+    format!(" ({})", percent(part_of(part, whole)))
+}
+
 /// `meaning: 12 (3.4 %); …`, the most frequent first.
 fn reasons(outcomes: &[OutcomeCount], whole: u64) -> String {
     let mut failed: Vec<_> = outcomes
@@ -145,10 +153,10 @@ pub fn quality_lines(recording: &Recording) -> Vec<Line> {
     lines.push(line(
         "Samples",
         format!(
-            "{} received, {} lost ({})",
+            "{} received, {} lost{}",
             count(quality.samples),
             count(quality.samples_lost),
-            percent(part_of(quality.samples_lost, taken))
+            share_of(quality.samples_lost, taken)
         ),
     ));
     let ticks = sum([
@@ -171,10 +179,10 @@ pub fn quality_lines(recording: &Recording) -> Vec<Line> {
     lines.push(line(
         "Stacks",
         format!(
-            "{} of {} user stacks reached the thread's root ({}){}",
+            "{} of {} user stacks reached the thread's root{}{}",
             count(complete),
             count(whole),
-            percent(part_of(complete, whole)),
+            share_of(complete, whole),
             reasons(&quality.outcomes, whole)
         ),
     ));
@@ -182,10 +190,10 @@ pub fn quality_lines(recording: &Recording) -> Vec<Line> {
         lines.push(line(
             &format!("Stacks, {}", clean(&runtime.runtime)),
             format!(
-                "{} of {} complete ({}){}",
+                "{} of {} complete{}{}",
                 count(runtime.complete),
                 count(runtime.stacks),
-                percent(part_of(runtime.complete, runtime.stacks)),
+                share_of(runtime.complete, runtime.stacks),
                 reasons(&runtime.outcomes, runtime.stacks)
             ),
         ));
@@ -193,11 +201,11 @@ pub fn quality_lines(recording: &Recording) -> Vec<Line> {
     lines.push(line(
         "Names",
         format!(
-            "{} samples without a container ({}), {} without a symbol ({})",
+            "{} samples without a container{}, {} without a symbol{}",
             count(quality.without_container),
-            percent(part_of(quality.without_container, quality.samples)),
+            share_of(quality.without_container, quality.samples),
             count(quality.without_symbol),
-            percent(part_of(quality.without_symbol, quality.samples))
+            share_of(quality.without_symbol, quality.samples)
         ),
     ));
     for (label, number) in [

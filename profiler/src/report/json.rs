@@ -162,7 +162,8 @@ struct QualityReport<'r> {
     lost_percent: f64,
     complete_stacks: u64,
     user_stacks: u64,
-    complete_stacks_percent: f64,
+    /// `null` when there were none: 0 would look like a failure.
+    complete_stacks_percent: Option<f64>,
     summary: Vec<String>,
 }
 
@@ -489,7 +490,8 @@ fn quality(recording: &Recording) -> QualityReport<'_> {
         ),
         complete_stacks,
         user_stacks,
-        complete_stacks_percent: percent_of(complete_stacks, user_stacks),
+        complete_stacks_percent: (user_stacks > 0)
+            .then(|| percent_of(complete_stacks, user_stacks)),
         summary: texts(evidence::quality_lines(recording)),
     }
 }

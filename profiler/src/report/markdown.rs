@@ -108,7 +108,7 @@ fn write_text(recording: &Recording, views: &Views, out: &mut String) -> std::fm
     writeln!(out, "## Where the CPU time of {} went\n", code(&about.host))?;
     writeln!(
         out,
-        "{}, {} at {} Hz ({}). ",
+        "{}, {} at {} Hz ({}).",
         text::Utc::new(about.start_unix_ms).text(),
         duration(about.duration_ns),
         about.frequency_hz,
