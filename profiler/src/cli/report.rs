@@ -1,7 +1,6 @@
 //! Rendering a saved recording.
 
 use super::{
-    Format,
     args::{Messages, ReportArgs},
     exit, format,
 };

@@ -28,8 +28,12 @@ pub enum StoreError {
 
 /// Writes a recording.
 pub fn save(recording: &Recording, to: impl Write) -> Result<(), StoreError> {
-    let mut encoder = GzEncoder::new(to, Compression::fast());
-    serde_json::to_writer(&mut encoder, recording).map_err(io::Error::from)?;
+    // The serializer writes a few bytes at a time, which the encoder is slow
+    // at.
+    let encoder = GzEncoder::new(to, Compression::fast());
+    let mut writer = io::BufWriter::with_capacity(1 << 16, encoder);
+    serde_json::to_writer(&mut writer, recording).map_err(io::Error::from)?;
+    let encoder = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
     encoder.finish()?.flush()?;
     Ok(())
 }

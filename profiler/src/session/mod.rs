@@ -14,7 +14,7 @@ use std::{
 use anyhow::Context as _;
 use profiler_ebpf::ProcessKey;
 use tokio::{
-    io::unix::AsyncFd,
+    io::{Interest, unix::AsyncFd},
     signal::unix::{Signal, SignalKind, signal},
     time::MissedTickBehavior,
 };
@@ -217,7 +217,9 @@ impl Session {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let wake = AsyncFd::new(RingFd(self.ring.as_raw_fd())).ok();
+        let ring = RingFd(self.ring.as_raw_fd());
+        // SAFETY: the ring, and with it the descriptor, outlives the loop.
+        let wake = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }.ok();
         loop {
             tokio::select! {
                 biased;

@@ -129,7 +129,7 @@ impl Resolver<'_> {
         });
         for (address, symbol) in addresses.into_iter().zip(symbols) {
             let (name, module) = match symbol {
-                Some(symbol) => (symbol.name, symbol.module.unwrap_or_default()),
+                Some(symbol) => (symbol.name, symbol.module),
                 None => (format!("kernel+{address:#x}"), String::new()),
             };
             let module = self.builder.module(Module {
