@@ -1,4 +1,3 @@
-
 pub mod bpf;
 pub mod cli;
 pub mod containers;

@@ -124,11 +124,9 @@ impl<'a> Btf<'a> {
         for _ in 0..MAX_DEPTH {
             let found = self.type_of(id)?;
             match found.kind {
-                kind::TYPEDEF
-                | kind::VOLATILE
-                | kind::CONST
-                | kind::RESTRICT
-                | kind::TYPE_TAG => id = found.reference,
+                kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
+                    id = found.reference
+                }
                 _ => return Some(found),
             }
         }

@@ -97,7 +97,10 @@ const VDSO_KEY: FileKey = FileKey {
 
 /// What a mapping's file turned out to be.
 pub enum Found {
-    Executable { id: ExecutableId, bias: u64 },
+    Executable {
+        id: ExecutableId,
+        bias: u64,
+    },
     /// No ELF file: code made at run time, kept in a file in memory.
     NotElf,
     /// It could not be opened or understood.
@@ -163,12 +166,14 @@ impl Executables {
 
     /// Executables whose table could not be built, though a stack needed it.
     pub fn failures(&self) -> impl Iterator<Item = (std::path::Display<'_>, &str)> {
-        self.all.iter().filter_map(|executable| match &executable.state {
-            TableState::Failed(reason) if executable.sampled => {
-                Some((executable.path.display(), reason.as_str()))
-            }
-            _ => None,
-        })
+        self.all
+            .iter()
+            .filter_map(|executable| match &executable.state {
+                TableState::Failed(reason) if executable.sampled => {
+                    Some((executable.path.display(), reason.as_str()))
+                }
+                _ => None,
+            })
     }
 
     /// Bytes of the tables in the kernel.
@@ -199,7 +204,11 @@ impl Executables {
             }
         };
         if let Some(&is_elf) = self.refused.get(&key) {
-            return if is_elf { Found::Unusable } else { Found::NotElf };
+            return if is_elf {
+                Found::Unusable
+            } else {
+                Found::NotElf
+            };
         }
         let id = match self.by_file.get(&key) {
             Some(&id) => id,
@@ -273,13 +282,20 @@ impl Executables {
     fn give_slot(&mut self, id: ExecutableId, kernel: &mut Kernel) -> bool {
         let now = Instant::now();
         let free = self.slots.iter().position(Option::is_none).filter(|&slot| {
-            !self.resting.iter().any(|&(_, resting)| resting as usize == slot)
+            !self
+                .resting
+                .iter()
+                .any(|&(_, resting)| resting as usize == slot)
         });
         let free = free.or_else(|| {
-            self.resting.retain(|&(since, _)| now.duration_since(since) < REST);
+            self.resting
+                .retain(|&(since, _)| now.duration_since(since) < REST);
             (0..self.slots.len()).find(|&slot| {
                 self.slots[slot].is_none()
-                    && !self.resting.iter().any(|&(_, resting)| resting as usize == slot)
+                    && !self
+                        .resting
+                        .iter()
+                        .any(|&(_, resting)| resting as usize == slot)
             })
         });
         let Some(slot) = free else {

@@ -197,8 +197,7 @@ impl Image {
             if name == b".text" {
                 text = Some(range);
             }
-            if DESCRIPTION.contains(&name)
-                || parts == Parts::Unwinding && UNWINDING.contains(&name)
+            if DESCRIPTION.contains(&name) || parts == Parts::Unwinding && UNWINDING.contains(&name)
             {
                 wanted.push(range);
             }
@@ -251,9 +250,7 @@ impl Image {
             && parts == Parts::Unwinding
             && let Some(frames) = frames
             && let Some(&(_, offset, size)) = segments.iter().find(|&&(kind, offset, size)| {
-                kind == layout::PT_LOAD
-                    && offset <= frames
-                    && frames - offset < size
+                kind == layout::PT_LOAD && offset <= frames && frames - offset < size
             })
         {
             wanted.push((offset, size));
@@ -291,7 +288,10 @@ mod tests {
         assert_eq!(image.bytes().len(), whole.len());
         let table = image.u64_at(0x28).expect("section table") as usize;
         assert_eq!(image.bytes()[table..table + 640], whole[table..table + 640]);
-        assert!(image.read < whole.len() as u64 / 2, "most of it is not read");
+        assert!(
+            image.read < whole.len() as u64 / 2,
+            "most of it is not read"
+        );
     }
 
     #[test]

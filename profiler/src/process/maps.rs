@@ -3,7 +3,12 @@
 //! Read as bytes: a path may hold anything but a newline, and a hostile
 //! process must not hide its other mappings behind one odd name.
 
-use std::{fs::File, io::{self, Read}, os::unix::ffi::OsStringExt, path::PathBuf};
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::unix::ffi::OsStringExt,
+    path::PathBuf,
+};
 
 /// Longest file that is read. A process may have 65,530 mappings
 /// (`vm.max_map_count`) and more where that was raised.
@@ -42,7 +47,10 @@ pub fn read_maps(tgid: u32) -> io::Result<Vec<MapsEntry>> {
     File::open(format!("/proc/{tgid}/maps"))?
         .take(MAX_BYTES)
         .read_to_end(&mut text)?;
-    Ok(text.split(|&byte| byte == b'\n').filter_map(parse).collect())
+    Ok(text
+        .split(|&byte| byte == b'\n')
+        .filter_map(parse)
+        .collect())
 }
 
 fn parse(line: &[u8]) -> Option<MapsEntry> {
@@ -73,7 +81,10 @@ fn parse(line: &[u8]) -> Option<MapsEntry> {
 }
 
 fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = line.iter().position(|&byte| byte == b' ').unwrap_or(line.len());
+    let end = line
+        .iter()
+        .position(|&byte| byte == b' ')
+        .unwrap_or(line.len());
     (end > 0).then(|| (&line[..end], line.get(end + 1..).unwrap_or_default()))
 }
 

@@ -372,8 +372,13 @@ impl ProcessTable {
 /// A user frame, after its slot was looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Translated {
-    Native { id: ExecutableId, address: u64 },
-    Raw { address: u64 },
+    Native {
+        id: ExecutableId,
+        address: u64,
+    },
+    Raw {
+        address: u64,
+    },
     /// Its executable is gone.
     Unknown,
 }

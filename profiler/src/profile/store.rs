@@ -33,7 +33,9 @@ pub fn save(recording: &Recording, to: impl Write) -> Result<(), StoreError> {
     let encoder = GzEncoder::new(to, Compression::fast());
     let mut writer = io::BufWriter::with_capacity(1 << 16, encoder);
     serde_json::to_writer(&mut writer, recording).map_err(io::Error::from)?;
-    let encoder = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+    let encoder = writer
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)?;
     encoder.finish()?.flush()?;
     Ok(())
 }

@@ -88,9 +88,8 @@ impl Baseline {
     /// which the clock ran.
     pub fn quality(&self, kernel: &Kernel, sampled_ns: u64) -> Result<Quality, KernelError> {
         let now = Self::take(kernel)?;
-        let since = |counter: Counter| {
-            now.counters[counter as usize] - self.counters[counter as usize]
-        };
+        let since =
+            |counter: Counter| now.counters[counter as usize] - self.counters[counter as usize];
         let outcomes = Outcome::ALL
             .into_iter()
             .zip(now.outcomes.iter().zip(self.outcomes))
@@ -105,8 +104,7 @@ impl Baseline {
                 }
             })
             .collect();
-        let ticks =
-            since(Counter::Idle) + since(Counter::Samples) + since(Counter::NotWanted);
+        let ticks = since(Counter::Idle) + since(Counter::Samples) + since(Counter::NotWanted);
         Ok(Quality {
             samples: since(Counter::Samples),
             idle_ticks: since(Counter::Idle),

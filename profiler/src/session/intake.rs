@@ -153,10 +153,7 @@ impl Intake {
             };
             self.scratch.push(frame);
         }
-        if !matches!(
-            sample.outcome,
-            Outcome::RootReached | Outcome::NoUserStack
-        ) {
+        if !matches!(sample.outcome, Outcome::RootReached | Outcome::NoUserStack) {
             self.scratch.push(RawFrame::Truncated(sample.outcome));
         }
     }
@@ -175,6 +172,9 @@ impl Intake {
 
 /// A name as the kernel keeps it: up to the first zero.
 fn text(name: &[u8; COMM_LENGTH]) -> String {
-    let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+    let end = name
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(name.len());
     String::from_utf8_lossy(&name[..end]).into_owned()
 }

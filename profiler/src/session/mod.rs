@@ -284,11 +284,8 @@ impl Session {
             Event::Sample(sample) => {
                 if keep {
                     let header = &sample.header;
-                    let container = containers.resolve(
-                        header.cgroup_v2,
-                        header.cgroup_v1,
-                        header.process.tgid,
-                    );
+                    let container =
+                        containers.resolve(header.cgroup_v2, header.cgroup_v1, header.process.tgid);
                     let key = header.process;
                     intake.add(&sample, container, table, |_| command_line(key));
                 }
