@@ -2,7 +2,8 @@
 //! versions.
 use std::{path::Path, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use tests::{
     cgroups::{self, Version},
     folded::Folded,
@@ -32,16 +33,15 @@ fn containers_on_cgroup_v2() -> Result<()> {
 
 fn record(version: Version) -> Result<()> {
     let stack = Stack::start(version, Path::new(HOLDER))?;
+    // Past the filling of the database's tables.
+    std::thread::sleep(Duration::from_secs(5));
     let scratch = tempfile::tempdir()?;
-    let path = scratch.path().join("x.folded");
+    let saved = scratch.path().join("x.profile");
     let containers = stack.containers()?;
-    let usage = || -> Result<Vec<f64>> {
-        containers
-            .iter()
-            .map(|(_, id)| cgroups::cpu(version, id))
-            .collect()
-    };
-    let before = usage()?;
+    let log = cgroups::Log::start(
+        version,
+        containers.iter().map(|(_, id)| id.clone()).collect(),
+    );
     let output = process::any_output(process::die_with_parent(
         stack
             .command(&profiler::binary())
@@ -53,23 +53,25 @@ fn record(version: Version) -> Result<()> {
                 "--duration",
                 "15",
             ])
-            .args(["--frequency", "199", "--format", "folded", "--output"])
-            .arg(&path),
+            .args(["--frequency", "199", "--output"])
+            .arg(&saved),
     ))?;
-    let after = usage()?;
     ensure!(
         output.status.success(),
         "{}\n{}",
         output.status,
         profiler::messages(&output)
     );
-    let folded = Folded::read(&path)?;
+    let folded = Folded::parse(&profiler::render(&saved, "folded")?)?;
+    let report: Value = serde_json::from_str(&profiler::render(&saved, "json")?)?;
+    let about = |name: &str| {
+        report["about"][name]
+            .as_f64()
+            .context("about the recording")
+    };
+    let start = about("start_unix_ms")? / 1e3;
+    let used = log.between(start, start + about("duration_ns")? / 1e9)?;
 
-    let used: Vec<f64> = after
-        .iter()
-        .zip(&before)
-        .map(|(after, before)| after - before)
-        .collect();
     check_shares(&folded, &containers, &used);
     for name in C_PROGRAMS {
         check_complete(&folded, name);
