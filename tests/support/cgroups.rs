@@ -1,5 +1,14 @@
 //! The kernel's own account of CPU time, by container.
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, Result};
 
@@ -74,4 +83,55 @@ pub fn cpu(version: Version, id: &str) -> Result<f64> {
             micros * 1000.0
         }
     })
+}
+
+/// The CPU time of some containers, read all the while: what they used between
+/// two moments is known only when those are past.
+pub struct Log {
+    stop: Arc<AtomicBool>,
+    reader: JoinHandle<Vec<(f64, Vec<f64>)>>,
+}
+
+impl Log {
+    pub fn start(version: Version, ids: Vec<String>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = stop.clone();
+        let reader = std::thread::spawn(move || {
+            let mut rows = Vec::new();
+            while !seen.load(Ordering::Relaxed) {
+                let now = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default();
+                let used: Result<Vec<f64>> = ids.iter().map(|id| cpu(version, id)).collect();
+                rows.extend(used.map(|used| (now.as_secs_f64(), used)));
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            rows
+        });
+        Self { stop, reader }
+    }
+
+    /// What each used between two moments, in seconds since 1970.
+    pub fn between(self, start: f64, end: f64) -> Result<Vec<f64>> {
+        self.stop.store(true, Ordering::Relaxed);
+        let rows = self
+            .reader
+            .join()
+            .map_err(|_| anyhow::anyhow!("the reader panicked"))?;
+        let at = |moment: f64| -> Result<Vec<f64>> {
+            let next = rows.iter().position(|(time, _)| *time >= moment);
+            let next = next
+                .filter(|next| *next > 0)
+                .context("outside of what was read")?;
+            let ((t0, from), (t1, to)) = (&rows[next - 1], &rows[next]);
+            let part = (moment - t0) / (t1 - t0);
+            Ok(from
+                .iter()
+                .zip(to)
+                .map(|(from, to)| from + part * (to - from))
+                .collect())
+        };
+        let (from, to) = (at(start)?, at(end)?);
+        Ok(to.iter().zip(from).map(|(to, from)| to - from).collect())
+    }
 }

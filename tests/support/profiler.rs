@@ -63,6 +63,20 @@ pub fn record(arguments: &[&str], into: &Path) -> Result<Folded> {
     Folded::read(into)
 }
 
+/// What a saved recording looks like in a format.
+pub fn render(saved: &Path, format: &str) -> Result<String> {
+    let saved = saved.to_str().context("a path in UTF-8")?;
+    let output = run(&["report", saved, "--format", format])?;
+    if !output.status.success() {
+        bail!(
+            "profiler report --format {format}: {}\n{}",
+            output.status,
+            messages(&output)
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 pub fn messages(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
