@@ -1,7 +1,7 @@
 //! What a command costs: its CPU time and memory, and the run time of the BPF
 //! programs that it loads.
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io, mem,
     os::unix::process::CommandExt,
     path::Path,
@@ -94,6 +94,7 @@ fn run_one(command: &mut Command) -> Result<Measured> {
     // SAFETY: all zeros is a valid rusage.
     let mut usage: libc::rusage = unsafe { mem::zeroed() };
     let mut bpf: BTreeMap<u64, Program> = BTreeMap::new();
+    let mut owned = BTreeSet::new();
     loop {
         // SAFETY: both pointers are to live variables of the right types, and
         // the child is waited for here alone.
@@ -103,8 +104,11 @@ fn run_one(command: &mut Command) -> Result<Measured> {
             _ => break,
         }
         // Counters go with their programs, so they are read while those run.
+        owned.extend(held(child.id()));
         for (id, program) in programs()? {
-            if !before.contains_key(&id) {
+            // Others may load programs meanwhile. A tool that holds none open
+            // is given all that are new.
+            if !before.contains_key(&id) && (owned.is_empty() || owned.contains(&id)) {
                 if program.samples() && first_sample.is_none() {
                     first_sample = Some(started.elapsed().as_secs_f64());
                 }
@@ -131,6 +135,7 @@ fn run_one(command: &mut Command) -> Result<Measured> {
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     // One walk may be several programs, by tail calls, whose time the kernel
     // counts to the one that was entered: the events entered it.
+    bpf.retain(|id, _| owned.is_empty() || owned.contains(id));
     let sampling = bpf.values().filter(|program| program.samples());
     let (time, runs) = sampling.fold((0, 0), |(time, runs), program| {
         (time + program.time, runs + program.runs)
@@ -143,6 +148,23 @@ fn run_one(command: &mut Command) -> Result<Measured> {
         samples: (runs > 0).then_some(runs),
         ..Measured::default()
     })
+}
+
+/// The programs that a process holds open, itself or by a link.
+fn held(pid: u32) -> BTreeSet<u64> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fdinfo"));
+    entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let text = fs::read_to_string(entry.path()).ok()?;
+            let id = text
+                .lines()
+                .find_map(|line| line.strip_prefix("prog_id:"))?;
+            id.trim().parse().ok()
+        })
+        .collect()
 }
 
 struct Program {
