@@ -188,14 +188,12 @@ fn a_full_disk_is_said_and_no_broken_report_stays() -> Result<()> {
     let small = Small::mount()?;
     let path = small.0.path().join("x.html");
     fs::write(small.0.path().join("filler"), vec![0; 12 << 10])?;
-    let output = profiler::run(&[
-        "--mode",
-        "system",
-        "--duration",
-        "2",
-        "--output",
-        path.to_str().context("UTF-8")?,
-    ])?;
+    let elsewhere = tempfile::tempdir()?;
+    let output = profiler::command()
+        .env("TMPDIR", elsewhere.path())
+        .args(["--mode", "system", "--duration", "2", "--output"])
+        .arg(&path)
+        .output()?;
     let messages = profiler::messages(&output);
     assert_eq!(output.status.code(), Some(2), "{messages}");
     assert!(!messages.contains("panicked"), "{messages}");
@@ -210,6 +208,17 @@ fn a_full_disk_is_said_and_no_broken_report_stays() -> Result<()> {
             "a broken report was left"
         );
     }
+    let rescued = fs::read_dir(elsewhere.path())?
+        .next()
+        .context("the recording was not kept elsewhere")??
+        .path();
+    let rescued = rescued.to_str().context("UTF-8")?;
+    assert!(
+        messages.contains(rescued),
+        "it does not say where: {messages}"
+    );
+    let rendered = profiler::run(&["report", rescued, "--format", "folded"])?;
+    assert!(rendered.status.success() && !rendered.stdout.is_empty());
     before.check_gone()
 }
 

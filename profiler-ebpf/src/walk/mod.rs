@@ -10,7 +10,9 @@ mod registers;
 use aya_ebpf::{
     EbpfContext as _,
     bindings::BPF_RB_NO_WAKEUP,
-    helpers::{bpf_get_smp_processor_id, bpf_get_stack, bpf_ktime_get_ns},
+    helpers::{
+        bpf_get_current_cgroup_id, bpf_get_smp_processor_id, bpf_get_stack, bpf_ktime_get_ns,
+    },
     programs::PerfEventContext,
 };
 use profiler_ebpf::{
@@ -115,7 +117,8 @@ fn fill_header(record: &mut Record, wanted: Wanted, source: Source, weight: u64)
     header.weight = weight;
     header.process = task.process_key(tgid);
     header.tid = tid;
-    header.cgroup_v2 = task.cgroup_v2();
+    // SAFETY: has no precondition. One helper instead of four reads.
+    header.cgroup_v2 = unsafe { bpf_get_current_cgroup_id() };
     header.cgroup_v1 = task.cgroup_v1();
     header.outcome = Outcome::NoUserStack as u32;
     header.kernel_frames = 0;
@@ -123,7 +126,11 @@ fn fill_header(record: &mut Record, wanted: Wanted, source: Source, weight: u64)
     header.failed_executable = NO_EXECUTABLE;
     header.failed_address = 0;
     task.name(&mut header.thread_name);
-    task.leader().name(&mut header.process_name);
+    if tid == tgid {
+        header.process_name = header.thread_name;
+    } else {
+        task.leader().name(&mut header.process_name);
+    }
 }
 
 #[inline(always)]

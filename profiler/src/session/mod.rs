@@ -44,6 +44,9 @@ const WARM_UP: Duration = Duration::from_millis(120);
 const MAX_WARM_UP: Duration = Duration::from_millis(400);
 /// With a few processes asked for, their tables are worth waiting for.
 const MAX_SCOPED_WARM_UP: Duration = Duration::from_secs(2);
+/// Priority (`nice` value) while recording: on a busy host, which is the one
+/// that is profiled, a late answer to the kernel side means incomplete stacks.
+const RAISED_PRIORITY: i32 = -10;
 /// Events taken in one go, before signals and timers have their turn.
 const BATCH: usize = 4096;
 /// Longest command line that is kept, bytes.
@@ -120,6 +123,7 @@ impl Session {
     /// Loads everything and starts the sampling clock.
     fn start(options: &RecordOptions) -> anyhow::Result<Self> {
         let own_cost = OwnCost::start();
+        set_priority(RAISED_PRIORITY);
         let online = cpus::online().context("cannot tell which CPUs are online")?;
         let mut containers = Containers::new();
         let mut wanted_cgroups = CgroupIds::default();
@@ -333,6 +337,7 @@ impl Session {
         let quality = self.baseline.quality(&self.kernel, sampled_ns)?;
         let mut cost = self.baseline.cost(&self.kernel, &self.table);
         self.own_cost.fill_recording(&mut cost);
+        set_priority(0);
         progress.phase("resolving names");
         let (containers, container_notes) = self.containers.finish();
         self.notes.extend(container_notes);
@@ -401,6 +406,14 @@ fn command_line(key: ProcessKey) -> String {
         .map(|argument| String::from_utf8_lossy(argument).into_owned())
         .collect();
     privacy::command_line(&arguments)
+}
+
+/// Of this thread only: the workers have their own.
+fn set_priority(nice: i32) {
+    let thread = Some(rustix::thread::gettid());
+    if let Err(error) = rustix::process::setpriority_process(thread, nice) {
+        log::debug!("the priority stays as it is: {error}");
+    }
 }
 
 fn unix_time() -> Duration {
