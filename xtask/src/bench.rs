@@ -34,6 +34,9 @@ pub fn bench(arguments: &[String]) -> Result<()> {
     let bee = profile_bee();
     let work = shell::target().join("bench");
     fs::create_dir_all(&work)?;
+    if let Err(error) = measure::private_tracefs() {
+        eprintln!("no tracefs, which some tools need: {error:#}");
+    }
     let _load = Load::start(&work)?;
     let _stats = measure::ProgramStats::on()?;
 
@@ -112,7 +115,7 @@ fn ours(profiler: &Path, report: &Path) -> Command {
 
 /// Built into our own directory, not the user's.
 fn profile_bee() -> Result<PathBuf> {
-    let binary = toolchain::tools().join("bin/profile-bee");
+    let binary = toolchain::tools().join("bin/probee");
     if binary.is_file() {
         return Ok(binary);
     }
@@ -133,8 +136,8 @@ fn profile_bee() -> Result<PathBuf> {
 fn profile_bee_command(bee: &Path, work: &Path) -> Command {
     let mut command = Command::new(bee);
     command
-        .args(["--dwarf", "true", "--frequency", &FREQUENCY.to_string()])
-        .args(["--time", &(SECONDS * 1000).to_string(), "--collapse"])
+        .args(["--dwarf=true", "--frequency", &FREQUENCY.to_string()])
+        .args(["--time", &(SECONDS * 1000).to_string(), "--output"])
         .arg(work.join("bee.folded"));
     command
 }

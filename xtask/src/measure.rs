@@ -1,7 +1,7 @@
 //! What a command costs: its CPU time and memory, and the run time of the BPF
 //! programs that it loads.
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io, mem,
     os::unix::process::CommandExt,
     path::Path,
@@ -80,12 +80,13 @@ pub fn run(commands: Vec<Command>) -> Result<Measured> {
 fn run_one(command: &mut Command) -> Result<Measured> {
     let before = programs()?;
     die_with_parent(command);
+    let messages = shell::target().join("bench/messages.txt");
     let started = Instant::now();
     let mut first_sample = None;
     let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(fs::File::create(&messages)?)
         .spawn()
         .with_context(|| format!("cannot start {}", shell::show(command)))?;
     let pid = child.id() as libc::pid_t;
@@ -93,6 +94,7 @@ fn run_one(command: &mut Command) -> Result<Measured> {
     // SAFETY: all zeros is a valid rusage.
     let mut usage: libc::rusage = unsafe { mem::zeroed() };
     let mut bpf: BTreeMap<u64, Program> = BTreeMap::new();
+    let mut owned = BTreeSet::new();
     loop {
         // SAFETY: both pointers are to live variables of the right types, and
         // the child is waited for here alone.
@@ -102,8 +104,11 @@ fn run_one(command: &mut Command) -> Result<Measured> {
             _ => break,
         }
         // Counters go with their programs, so they are read while those run.
+        owned.extend(held(child.id()));
         for (id, program) in programs()? {
-            if !before.contains_key(&id) {
+            // Others may load programs meanwhile. A tool that holds none open
+            // is given all that are new.
+            if !before.contains_key(&id) && (owned.is_empty() || owned.contains(&id)) {
                 if program.samples() && first_sample.is_none() {
                     first_sample = Some(started.elapsed().as_secs_f64());
                 }
@@ -115,11 +120,22 @@ fn run_one(command: &mut Command) -> Result<Measured> {
         std::thread::sleep(Duration::from_millis(if early { 25 } else { 400 }));
     }
     if !libc::WIFEXITED(status) || libc::WEXITSTATUS(status) != 0 {
-        bail!("{} failed: status {status}", shell::show(command));
+        let text = fs::read_to_string(&messages).unwrap_or_default();
+        let error = text
+            .lines()
+            .find(|line| line.to_lowercase().starts_with("error"));
+        bail!(
+            "{} failed: {}",
+            shell::show(command),
+            error
+                .or(text.lines().last())
+                .unwrap_or("it does not say why")
+        );
     }
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     // One walk may be several programs, by tail calls, whose time the kernel
     // counts to the one that was entered: the events entered it.
+    bpf.retain(|id, _| owned.is_empty() || owned.contains(id));
     let sampling = bpf.values().filter(|program| program.samples());
     let (time, runs) = sampling.fold((0, 0), |(time, runs), program| {
         (time + program.time, runs + program.runs)
@@ -132,6 +148,23 @@ fn run_one(command: &mut Command) -> Result<Measured> {
         samples: (runs > 0).then_some(runs),
         ..Measured::default()
     })
+}
+
+/// The programs that a process holds open, itself or by a link.
+fn held(pid: u32) -> BTreeSet<u64> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fdinfo"));
+    entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let text = fs::read_to_string(entry.path()).ok()?;
+            let id = text
+                .lines()
+                .find_map(|line| line.strip_prefix("prog_id:"))?;
+            id.trim().parse().ok()
+        })
+        .collect()
 }
 
 struct Program {
@@ -187,6 +220,32 @@ impl Drop for ProgramStats {
     fn drop(&mut self) {
         let _ = fs::write(STATS, self.before.trim());
     }
+}
+
+/// Some tools insist on tracefs. It is mounted for this process and its
+/// children alone, where the machine has not mounted it.
+pub fn private_tracefs() -> Result<()> {
+    let target = c"/sys/kernel/tracing";
+    if Path::new("/sys/kernel/tracing/events").is_dir() {
+        return Ok(());
+    }
+    let failed = |what: &'static str| Err(io::Error::last_os_error()).context(what);
+    // SAFETY: unshare takes no pointer, and there is one thread.
+    if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
+        return failed("a mount namespace");
+    }
+    let (none, kind) = (c"none", c"tracefs");
+    let null: *const libc::c_void = std::ptr::null();
+    let private = libc::MS_REC | libc::MS_PRIVATE;
+    // SAFETY: strings that live through the call, and no data.
+    if unsafe { libc::mount(none.as_ptr(), c"/".as_ptr(), null.cast(), private, null) } != 0 {
+        return failed("private mounts");
+    }
+    // SAFETY: as above.
+    if unsafe { libc::mount(none.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, null) } != 0 {
+        return failed("mounting tracefs");
+    }
+    Ok(())
 }
 
 /// The kernel kills the child when we end before it.

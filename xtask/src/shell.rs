@@ -2,7 +2,7 @@
 use std::{
     env,
     ffi::OsStr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -11,7 +11,11 @@ use anyhow::{Context, Result, bail};
 
 /// The root of the workspace, wherever the command was started.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    // As `cargo run` says it now: a target directory may be shared by several
+    // work trees, and what was true at compile time be another's.
+    let package = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package
         .parent()
         .expect("xtask lies in the workspace")
         .to_owned()
