@@ -124,6 +124,7 @@ pub struct Executables {
 }
 
 impl Executables {
+    #[expect(clippy::new_without_default, reason = "it reads the vDSO of this process")]
     pub fn new() -> Self {
         Self {
             all: Vec::new(),
