@@ -33,6 +33,9 @@ pub fn hold(version: Version, detached: bool, load: Duration) -> Result<()> {
         unsafe { libc::signal(signal, handler as libc::sighandler_t) };
     }
     let programs = programs::build()?;
+    if !detached {
+        private_network()?;
+    }
     let mut engine = Engine::new(version)?;
     engine.clean();
     let started = engine.start().and_then(|()| {
@@ -299,6 +302,17 @@ fn private_mounts() -> Result<()> {
         return Err(io::Error::last_os_error()).context("no mount namespace: is this root?");
     }
     mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE)
+}
+
+/// A test's containers have a loopback of their own, so that two tests, or a
+/// test and what a person tries, never want the same port.
+fn private_network() -> Result<()> {
+    // SAFETY: unshare takes no pointer; there is one thread.
+    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+        return Err(io::Error::last_os_error()).context("no network namespace: is this root?");
+    }
+    process::output(Command::new("ip").args(["link", "set", "lo", "up"]))?;
+    Ok(())
 }
 
 /// Makes this mount namespace one of a host with cgroup version 2 alone.
