@@ -47,15 +47,7 @@ impl Loaded {
             if before.maps.contains_key(id) || !kind.ends_with("hash") {
                 continue;
             }
-            let dump = process::output(Command::new("bpftool").args([
-                "--json",
-                "map",
-                "dump",
-                "id",
-                &id.to_string(),
-            ]))?;
-            let dump: Value = serde_json::from_str(&dump).context("bpftool map dump")?;
-            *counts.entry(name.clone()).or_default() += dump.as_array().map_or(0, Vec::len);
+            *counts.entry(name.clone()).or_default() += dump(*id)?;
         }
         Ok(counts)
     }
@@ -90,4 +82,22 @@ fn list(what: &str) -> Result<Vec<Value>> {
     let text = process::output(Command::new("bpftool").args(["--json", what, "list"]))?;
     let value: Value = serde_json::from_str(&text).context("bpftool's list")?;
     Ok(value.as_array().cloned().unwrap_or_default())
+}
+
+/// How many entries a map has. bpftool gives up when an entry is removed while
+/// it walks, which a map of short-lived processes is made for: so it is asked
+/// again.
+fn dump(id: u64) -> Result<usize> {
+    let id = id.to_string();
+    let mut last = None;
+    for _ in 0..50 {
+        match process::output(Command::new("bpftool").args(["--json", "map", "dump", "id", &id])) {
+            Ok(text) => {
+                let entries: Value = serde_json::from_str(&text).context("bpftool map dump")?;
+                return Ok(entries.as_array().map_or(0, Vec::len));
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| anyhow::anyhow!("map {id} was not asked")))
 }

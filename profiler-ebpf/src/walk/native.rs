@@ -87,6 +87,13 @@ pub extern "C" fn find_mapping(first: u32, count: u32, address: u64) -> u32 {
     }
 }
 
+/// An index within a block. The compiler knows that it is one and would leave
+/// the mask out, but the verifier of kernels before 6.8 does not see why.
+#[inline(always)]
+fn in_block(index: u32) -> usize {
+    (core::hint::black_box(index) & (BLOCK_ROWS - 1)) as usize
+}
+
 /// Index of the rule for an address: that of the last row at or before
 /// `offset` in `page`.
 #[unsafe(no_mangle)]
@@ -134,13 +141,13 @@ pub extern "C" fn find_rule(executable: u32, page: u32, offset: u32, rows_block:
             break;
         }
         let middle = (from + to + 1) >> 1;
-        if Row::unpack(block[(middle & 15) as usize]).offset <= offset {
+        if Row::unpack(block[in_block(middle)]).offset <= offset {
             from = middle;
         } else {
             to = middle - 1;
         }
     }
-    Row::unpack(block[(from & 15) as usize]).rule
+    Row::unpack(block[in_block(from)]).rule
 }
 
 /// Emits the current frame and moves to its caller.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use profiler_ebpf::{Executable as KernelExecutable, MAX_EXECUTABLES, state};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     Image, ImageError, MapsEntry,
@@ -55,7 +55,7 @@ pub struct Executable {
     /// Process mappings that refer to it.
     users: u32,
     pub state: TableState,
-    table: Option<TableMemory>,
+    table: Option<Arc<TableMemory>>,
     /// A process that maps it: the way to its container's files.
     pub seen_in: u32,
     /// Frames that lie in it were recorded.
@@ -178,10 +178,13 @@ impl Executables {
 
     /// Bytes of the tables in the kernel.
     pub fn table_bytes(&self) -> u64 {
+        // Executables of the same contents share one.
+        let mut seen = FxHashSet::default();
         self.all
             .iter()
             .filter_map(|executable| executable.table.as_ref())
-            .map(TableMemory::bytes)
+            .filter(|table| seen.insert(Arc::as_ptr(table)))
+            .map(|table| table.bytes())
             .sum()
     }
 

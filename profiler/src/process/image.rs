@@ -6,6 +6,7 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt, ptr::NonNull};
 
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 /// Largest file that is looked at: reserved address space, not memory.
@@ -71,6 +72,8 @@ pub struct Image {
     start: NonNull<u8>,
     length: usize,
     read: u64,
+    /// Of every part that was read, and where it lies.
+    contents: Sha256,
 }
 
 // SAFETY: it owns its memory.
@@ -118,6 +121,7 @@ impl Image {
                 start,
                 length,
                 read: 0,
+                contents: Sha256::new(),
             }),
             _ => Err(io::Error::last_os_error().into()),
         }
@@ -150,7 +154,14 @@ impl Image {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.contents.update(offset.to_le_bytes());
+        self.contents.update(&*target);
         Ok(())
+    }
+
+    /// Digest of all that was read: two images with the same one are alike.
+    pub fn digest(&self) -> [u8; 32] {
+        self.contents.clone().finalize().into()
     }
 
     fn u16_at(&self, offset: u64) -> Option<u16> {

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::File,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread::JoinHandle,
 };
 
@@ -33,7 +33,7 @@ impl Origin {
 /// A table that was built, or why it could not be.
 pub struct Built {
     pub id: ExecutableId,
-    pub result: Result<(TableMemory, Executable), String>,
+    pub result: Result<(Arc<TableMemory>, Executable), String>,
     /// CPU time of building it, nanoseconds.
     pub cpu_ns: u64,
 }
@@ -68,9 +68,14 @@ struct Queue {
     stop: bool,
 }
 
+/// Tables by what they were made from, while somebody uses them: containers
+/// of the same image have the same libraries, but each as files of its own.
+type Cache = HashMap<[u8; 32], (Weak<TableMemory>, Executable)>;
+
 #[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
+    cache: Mutex<Cache>,
     changed: Condvar,
 }
 
@@ -184,7 +189,7 @@ fn work(shared: &Shared, results: &UnboundedSender<Built>) {
         queue.running += 1;
         drop(queue);
         let before = thread_cpu_ns();
-        let result = build(&job.origin);
+        let result = build(&job.origin, &shared.cache);
         let cpu_ns = thread_cpu_ns().saturating_sub(before);
         let sent = results.send(Built { id, result, cpu_ns });
         queue = shared.lock();
@@ -195,21 +200,31 @@ fn work(shared: &Shared, results: &UnboundedSender<Built>) {
     }
 }
 
-fn build(origin: &Origin) -> Result<(TableMemory, Executable), String> {
-    match origin {
-        Origin::File(file) => {
-            let image = Image::read(file, Parts::Unwinding).map_err(|error| error.to_string())?;
-            build_from(image.bytes())
-        }
-        Origin::Memory(bytes) => build_from(bytes),
+fn build(origin: &Origin, cache: &Mutex<Cache>) -> Result<(Arc<TableMemory>, Executable), String> {
+    let file = match origin {
+        Origin::Memory(bytes) => return build_from(bytes),
+        Origin::File(file) => file,
+    };
+    let image = Image::read(file, Parts::Unwinding).map_err(|error| error.to_string())?;
+    let digest = image.digest();
+    let lock = || cache.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((table, info)) = lock().get(&digest)
+        && let Some(table) = table.upgrade()
+    {
+        return Ok((table, *info));
     }
+    let (table, info) = build_from(image.bytes())?;
+    let mut cache = lock();
+    cache.retain(|_, (table, _)| table.strong_count() > 0);
+    cache.insert(digest, (Arc::downgrade(&table), info));
+    Ok((table, info))
 }
 
-fn build_from(bytes: &[u8]) -> Result<(TableMemory, Executable), String> {
+fn build_from(bytes: &[u8]) -> Result<(Arc<TableMemory>, Executable), String> {
     let elf = Elf::parse(bytes).map_err(|error| error.to_string())?;
     let table = unwind::build(&elf).map_err(|error| error.to_string())?;
     let memory = TableMemory::new(&table.blocks).map_err(|error| error.to_string())?;
-    Ok((memory, table.info))
+    Ok((Arc::new(memory), table.info))
 }
 
 fn thread_cpu_ns() -> u64 {

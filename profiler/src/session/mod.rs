@@ -41,7 +41,7 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// processes are busy and to build their tables: at least this long …
 const WARM_UP: Duration = Duration::from_millis(120);
 /// … and at most this long, if tables are still being built.
-const MAX_WARM_UP: Duration = Duration::from_millis(400);
+const MAX_WARM_UP: Duration = Duration::from_secs(1);
 /// With a few processes asked for, their tables are worth waiting for.
 const MAX_SCOPED_WARM_UP: Duration = Duration::from_secs(2);
 /// Priority (`nice` value) while recording: on a busy host, which is the one
