@@ -3,7 +3,7 @@
 use std::{
     ffi::CString,
     fs, io,
-    os::unix::process::CommandExt,
+    os::{fd::AsRawFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
@@ -17,6 +17,9 @@ use super::{
     image, process, programs,
     stack::{self, CONTAINERS},
 };
+
+/// How long a test waits for another's stack to go.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -33,6 +36,14 @@ pub fn hold(version: Version, detached: bool, load: Duration) -> Result<()> {
         unsafe { libc::signal(signal, handler as libc::sighandler_t) };
     }
     let programs = programs::build()?;
+    let _alone = alone(
+        version,
+        if detached {
+            Duration::from_secs(5)
+        } else {
+            PATIENCE
+        },
+    )?;
     if !detached {
         private_network()?;
     }
@@ -51,6 +62,21 @@ pub fn hold(version: Version, detached: bool, load: Duration) -> Result<()> {
     }
     drop(engine);
     started
+}
+
+/// A machine has one stack of a version, whoever started it: they share the
+/// engine's files. The lock goes with this process.
+fn alone(version: Version, patience: Duration) -> Result<fs::File> {
+    let path = format!("/run/profiler-tests-{}.lock", version.name());
+    let file = fs::File::create(&path).with_context(|| path.clone())?;
+    let free = process::until(patience, || {
+        // SAFETY: flock takes no pointer, and the descriptor is open.
+        unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }
+    });
+    if !free {
+        bail!("another container stack is up: cargo xtask stack down");
+    }
+    Ok(file)
 }
 
 /// Until a signal comes or the other end of standard input is closed.
