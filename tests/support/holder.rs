@@ -3,7 +3,7 @@
 use std::{
     ffi::CString,
     fs, io,
-    os::unix::process::CommandExt,
+    os::{fd::AsRawFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
@@ -17,6 +17,9 @@ use super::{
     image, process, programs,
     stack::{self, CONTAINERS},
 };
+
+/// How long a test waits for another's stack to go.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -33,6 +36,17 @@ pub fn hold(version: Version, detached: bool, load: Duration) -> Result<()> {
         unsafe { libc::signal(signal, handler as libc::sighandler_t) };
     }
     let programs = programs::build()?;
+    let _alone = alone(
+        version,
+        if detached {
+            Duration::from_secs(5)
+        } else {
+            PATIENCE
+        },
+    )?;
+    if !detached {
+        private_network()?;
+    }
     let mut engine = Engine::new(version)?;
     engine.clean();
     let started = engine.start().and_then(|()| {
@@ -48,6 +62,21 @@ pub fn hold(version: Version, detached: bool, load: Duration) -> Result<()> {
     }
     drop(engine);
     started
+}
+
+/// A machine has one stack of a version, whoever started it: they share the
+/// engine's files. The lock goes with this process.
+fn alone(version: Version, patience: Duration) -> Result<fs::File> {
+    let path = format!("/run/profiler-tests-{}.lock", version.name());
+    let file = fs::File::create(&path).with_context(|| path.clone())?;
+    let free = process::until(patience, || {
+        // SAFETY: flock takes no pointer, and the descriptor is open.
+        unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }
+    });
+    if !free {
+        bail!("another container stack is up: cargo xtask stack down");
+    }
+    Ok(file)
 }
 
 /// Until a signal comes or the other end of standard input is closed.
@@ -299,6 +328,17 @@ fn private_mounts() -> Result<()> {
         return Err(io::Error::last_os_error()).context("no mount namespace: is this root?");
     }
     mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE)
+}
+
+/// A test's containers have a loopback of their own, so that two tests, or a
+/// test and what a person tries, never want the same port.
+fn private_network() -> Result<()> {
+    // SAFETY: unshare takes no pointer; there is one thread.
+    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+        return Err(io::Error::last_os_error()).context("no network namespace: is this root?");
+    }
+    process::output(Command::new("ip").args(["link", "set", "lo", "up"]))?;
+    Ok(())
 }
 
 /// Makes this mount namespace one of a host with cgroup version 2 alone.

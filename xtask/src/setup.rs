@@ -64,6 +64,11 @@ const TEST: &[Need] = &[
         packages: &[&["linux-perf"], &["linux-tools-generic"]],
     },
     Need {
+        why: "network namespaces",
+        proof: Proof::Tool("ip"),
+        packages: &[&["iproute2"]],
+    },
+    Need {
         why: "namespaces and mounts",
         proof: Proof::Tool("nsenter"),
         packages: &[&["util-linux"]],
