@@ -124,7 +124,10 @@ pub struct Executables {
 }
 
 impl Executables {
-    #[expect(clippy::new_without_default, reason = "it reads the vDSO of this process")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "it reads the vDSO of this process"
+    )]
     pub fn new() -> Self {
         Self {
             all: Vec::new(),

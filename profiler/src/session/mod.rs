@@ -40,10 +40,9 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// Before the recording, sampling runs for a moment only to learn which
 /// processes are busy and to build their tables: at least this long …
 const WARM_UP: Duration = Duration::from_millis(120);
-/// … and at most this long, if tables are still being built.
-const MAX_WARM_UP: Duration = Duration::from_secs(1);
-/// With a few processes asked for, their tables are worth waiting for.
-const MAX_SCOPED_WARM_UP: Duration = Duration::from_secs(2);
+/// … and at most this long, if tables are still being built: on a saturated
+/// host their builders get little of a CPU.
+const MAX_WARM_UP: Duration = Duration::from_secs(3);
 /// Priority (`nice` value) while recording: on a busy host, which is the one
 /// that is profiled, a late answer to the kernel side means incomplete stacks.
 const RAISED_PRIORITY: i32 = -10;
@@ -178,11 +177,6 @@ impl Session {
     /// Returns why, if the recording shall not begin at all.
     async fn warm_up(&mut self, signals: &mut Signals) -> Option<String> {
         let begin = Instant::now();
-        let longest = if self.pids.is_empty() {
-            MAX_WARM_UP
-        } else {
-            MAX_SCOPED_WARM_UP
-        };
         let mut tick = tokio::time::interval(Duration::from_millis(5));
         let mut interrupted = None;
         while interrupted.is_none() {
@@ -194,7 +188,7 @@ impl Session {
             self.drain(false);
             let elapsed = begin.elapsed();
             let settled = self.table.pending_tables() == 0;
-            if (elapsed >= WARM_UP && settled) || elapsed >= longest {
+            if (elapsed >= WARM_UP && settled) || elapsed >= MAX_WARM_UP {
                 break;
             }
         }
