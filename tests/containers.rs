@@ -112,7 +112,7 @@ const TOO_EARLY: [&str; 2] = [
     "[truncated: unwind table still being built]",
 ];
 /// Most of a container's weight that may come too early, in percent.
-const EARLY: f64 = 25.0;
+const EARLY: f64 = 5.0;
 
 fn check_complete(folded: &Folded, container: &str) {
     let of = |wanted: &dyn Fn(&tests::folded::Stack) -> bool| -> f64 {

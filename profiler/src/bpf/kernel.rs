@@ -104,7 +104,8 @@ pub struct Kernel {
     processes: HashMap<MapData, u32, Shared<ProcessEntry>>,
     mappings: SharedArray<Mapping>,
     executables: Array<MapData, Shared<Executable>>,
-    tables: ArrayOfMaps<MapData, Array<MapData, Shared<Block>>>,
+    /// Id of the map `TABLES`, of which every worker opens a handle.
+    tables_id: u32,
     wanted_processes: HashMap<MapData, u32, u32>,
     wanted_cgroups: HashMap<MapData, u64, u32>,
     samplers: BTreeMap<u32, PerfEventLinkId>,
@@ -112,6 +113,23 @@ pub struct Kernel {
     map_bytes: u64,
     /// Keeps the kernel's run time statistics on.
     _statistics: Option<OwnedFd>,
+}
+
+/// The slots of the unwind tables.
+///
+/// The kernel lets a change of a map of maps wait for an RCU grace period
+/// (`maybe_wait_bpf_programs` in kernel/bpf/syscall.c, 5.10 to 6.18), which
+/// takes up to a second on a busy host. So many threads do it at a time, and
+/// never the one that drains the ring.
+pub struct TableSlots {
+    map: ArrayOfMaps<MapData, Array<MapData, Shared<Block>>>,
+}
+
+impl TableSlots {
+    /// Puts a table in place; [`Kernel::set_executable`] makes it visible.
+    pub fn set(&mut self, slot: u32, table: &TableMemory) -> Result<(), KernelError> {
+        Ok(self.map.set(slot, &table.map, 0)?)
+    }
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
@@ -149,13 +167,17 @@ impl Kernel {
         let Map::Array(mappings) = mappings else {
             return Err(KernelError::Incomplete("array MAPPINGS"));
         };
+        let tables_id = match ebpf.map("TABLES") {
+            Some(Map::ArrayOfMaps(data)) => data.info()?.id(),
+            _ => return Err(KernelError::Incomplete("TABLES")),
+        };
         let ring = EventRing::new(RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?);
         let mut kernel = Self {
             counters: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
             processes: HashMap::try_from(take(&mut ebpf, "PROCESSES")?)?,
             mappings: SharedArray::new(mappings.fd(), MAX_MAPPINGS).map_err(TableError::Map)?,
             executables: Array::try_from(take(&mut ebpf, "EXECUTABLES")?)?,
-            tables: ArrayOfMaps::try_from(take(&mut ebpf, "TABLES")?)?,
+            tables_id,
             wanted_processes: HashMap::try_from(take(&mut ebpf, "WANTED_PROCESSES")?)?,
             wanted_cgroups: HashMap::try_from(take(&mut ebpf, "WANTED_CGROUPS")?)?,
             samplers: BTreeMap::new(),
@@ -267,9 +289,11 @@ impl Kernel {
         Ok(self.executables.set(slot, Shared(executable), 0)?)
     }
 
-    /// Puts a table in place; [`Self::set_executable`] makes it visible.
-    pub fn set_table(&mut self, slot: u32, table: &TableMemory) -> Result<(), KernelError> {
-        Ok(self.tables.set(slot, &table.map, 0)?)
+    /// A handle of the tables, for another thread.
+    pub fn table_slots(&self) -> Result<TableSlots, KernelError> {
+        Ok(TableSlots {
+            map: ArrayOfMaps::try_from(Map::ArrayOfMaps(MapData::from_id(self.tables_id)?))?,
+        })
     }
 
     pub fn want_process(&mut self, tgid: u32) -> Result<(), KernelError> {

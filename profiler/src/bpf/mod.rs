@@ -8,7 +8,7 @@ mod offsets;
 mod tables;
 
 pub use events::{Event, EventRing, Sample};
-pub use kernel::{Gate, Kernel, KernelError, KernelOptions, ProgramRun};
+pub use kernel::{Gate, Kernel, KernelError, KernelOptions, ProgramRun, TableSlots};
 pub use offsets::OffsetsError;
 pub use tables::{TableError, TableMemory};
 

@@ -115,7 +115,6 @@ pub struct Executables {
     slots: Vec<Option<ExecutableId>>,
     resting: Vec<(Instant, u32)>,
     vdso: Option<Arc<Vec<u8>>>,
-    empty_table: Option<TableMemory>,
     /// Slots that were asked for when none was left.
     pub refused_slots: u64,
     pub unreadable: u64,
@@ -136,7 +135,6 @@ impl Executables {
             slots: vec![None; MAX_EXECUTABLES],
             resting: Vec::new(),
             vdso: vdso::read().map(Arc::new),
-            empty_table: None,
             refused_slots: 0,
             unreadable: 0,
             built: 0,
@@ -323,28 +321,34 @@ impl Executables {
 
     /// A mapping of the executable is gone. With the last one its table is
     /// freed, and, unless it is part of the recording, the file closed.
-    pub fn release(&mut self, id: ExecutableId, kernel: &mut Kernel) {
+    pub fn release(&mut self, id: ExecutableId, kernel: &mut Kernel, workers: &Workers) {
         let executable = &mut self.all[id as usize];
         executable.users = executable.users.saturating_sub(1);
-        if executable.users > 0 {
-            return;
+        // A worker will still write to the slot: it is given back after that.
+        if executable.users == 0 && executable.state != TableState::Building {
+            self.give_back(id, kernel, workers);
         }
+    }
+
+    fn give_back(&mut self, id: ExecutableId, kernel: &mut Kernel, workers: &Workers) {
+        let executable = &mut self.all[id as usize];
+        executable.state = TableState::NotAsked;
         let Some(slot) = executable.slot.take() else {
             return;
         };
-        self.slots[slot as usize] = None;
-        self.resting.push((Instant::now(), slot));
         let _ = kernel.set_executable(slot, KernelExecutable::default());
         if executable.table.take().is_some() {
-            if self.empty_table.is_none() {
-                self.empty_table = TableMemory::new(&[]).ok();
-            }
-            if let Some(empty) = &self.empty_table {
-                let _ = kernel.set_table(slot, empty);
-            }
+            workers.clear(slot);
+        } else {
+            self.cleared(slot);
         }
-        self.all[id as usize].state = TableState::NotAsked;
         self.forget_unused();
+    }
+
+    /// The slot may be given to another executable, after its rest.
+    pub fn cleared(&mut self, slot: u32) {
+        self.slots[slot as usize] = None;
+        self.resting.push((Instant::now(), slot));
     }
 
     /// Closes files that are neither mapped nor part of the recording, when
@@ -371,46 +375,48 @@ impl Executables {
         let executable = &mut self.all[id as usize];
         match executable.state {
             TableState::NotAsked => {
+                let Some(slot) = executable.slot else {
+                    return;
+                };
                 executable.state = TableState::Building;
-                workers.ask(id, &executable.origin, demand);
+                workers.ask(id, &executable.origin, slot, demand);
             }
             TableState::Building if demand > 0 => workers.press(id),
             _ => {}
         }
     }
 
-    /// Puts a finished table in place.
-    pub fn install(&mut self, built: Built, kernel: &mut Kernel) {
+    /// Makes a finished table visible.
+    pub fn install(&mut self, built: Built, kernel: &mut Kernel, workers: &Workers) {
         self.built += 1;
         self.build_cpu_ns += built.cpu_ns;
         let executable = &mut self.all[built.id as usize];
-        let Some(slot) = executable.slot else {
-            // All its processes ended meanwhile.
-            executable.state = TableState::NotAsked;
-            return;
-        };
         let (info, new_state) = match built.result {
-            Ok((memory, info)) => match kernel.set_table(slot, &memory) {
-                Ok(()) => {
-                    executable.table = Some(memory);
-                    let new_state = if info.state == state::FRAME_POINTERS {
-                        TableState::FramePointers
-                    } else {
-                        TableState::Ready
-                    };
-                    (info, new_state)
-                }
-                Err(error) => failed(error.to_string()),
-            },
+            Ok((memory, info)) => {
+                executable.table = Some(memory);
+                let new_state = if info.state == state::FRAME_POINTERS {
+                    TableState::FramePointers
+                } else {
+                    TableState::Ready
+                };
+                (info, new_state)
+            }
             Err(reason) => failed(reason),
         };
-        if let TableState::Failed(reason) = &new_state {
+        executable.state = new_state;
+        if executable.users == 0 {
+            // All its processes ended meanwhile.
+            self.give_back(built.id, kernel, workers);
+            return;
+        }
+        if let TableState::Failed(reason) = &executable.state {
             log::warn!("{}: {reason}", executable.path.display());
         }
-        executable.state = match kernel.set_executable(slot, info) {
-            Ok(()) => new_state,
-            Err(error) => TableState::Failed(error.to_string()),
-        };
+        if let Some(slot) = executable.slot
+            && let Err(error) = kernel.set_executable(slot, info)
+        {
+            executable.state = TableState::Failed(error.to_string());
+        }
     }
 }
 

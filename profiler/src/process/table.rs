@@ -15,9 +15,9 @@ use super::{
     executables::Found,
     ranges::{Range, Ranges},
     read_maps, start_ticks, ticks_of,
-    workers::{Built, Workers},
+    workers::{Done, Workers},
 };
-use crate::bpf::{Kernel, Sample};
+use crate::bpf::{Kernel, Sample, TableSlots};
 
 /// Executable mappings of one process at most; more are cut and counted.
 const MAX_PROCESS_MAPPINGS: usize = 1 << 14;
@@ -65,12 +65,13 @@ pub struct ProcessTable {
 }
 
 impl ProcessTable {
-    pub fn new(workers: usize) -> std::io::Result<Self> {
+    /// With one worker for each handle.
+    pub fn new(handles: Vec<TableSlots>) -> std::io::Result<Self> {
         Ok(Self {
             processes: FxHashMap::default(),
             ranges: Ranges::new(MAX_MAPPINGS as u32),
             executables: Executables::new(),
-            workers: Workers::start(workers)?,
+            workers: Workers::start(handles)?,
             counts: TableCounts::default(),
             last_sweep: Instant::now(),
         })
@@ -95,18 +96,21 @@ impl ProcessTable {
     }
 
     /// Waits for the next finished table and puts it in place.
-    pub async fn next_table(&mut self) -> Option<Built> {
+    pub async fn next_table(&mut self) -> Option<Done> {
         self.workers.next().await
     }
 
-    pub fn install(&mut self, built: Built, kernel: &mut Kernel) {
-        self.executables.install(built, kernel);
+    pub fn install(&mut self, done: Done, kernel: &mut Kernel) {
+        match done {
+            Done::Built(built) => self.executables.install(built, kernel, &self.workers),
+            Done::Cleared { slot } => self.executables.cleared(slot),
+        }
     }
 
     /// Puts in place what is finished by now.
     pub fn install_finished(&mut self, kernel: &mut Kernel) {
-        while let Some(built) = self.workers.try_next() {
-            self.executables.install(built, kernel);
+        while let Some(done) = self.workers.try_next() {
+            self.install(done, kernel);
         }
     }
 
@@ -177,7 +181,7 @@ impl ProcessTable {
         let layout = match unchanged {
             Some(layout) => {
                 for id in executables {
-                    self.executables.release(id, kernel);
+                    self.executables.release(id, kernel, &self.workers);
                 }
                 layout
             }
@@ -186,7 +190,7 @@ impl ProcessTable {
                 let Some(range) = self.ranges.allocate(mappings.len() as u32, now) else {
                     self.counts.full += 1;
                     for id in executables {
-                        self.executables.release(id, kernel);
+                        self.executables.release(id, kernel, &self.workers);
                     }
                     return;
                 };
@@ -282,7 +286,7 @@ impl ProcessTable {
         };
         self.ranges.release(layout.range, Instant::now());
         for id in layout.executables {
-            self.executables.release(id, kernel);
+            self.executables.release(id, kernel, &self.workers);
         }
     }
 

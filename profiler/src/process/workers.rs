@@ -11,7 +11,11 @@ use profiler_ebpf::Executable;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{ExecutableId, Image, image::Parts};
-use crate::{bpf::TableMemory, elf::Elf, unwind};
+use crate::{
+    bpf::{TableMemory, TableSlots},
+    elf::Elf,
+    unwind,
+};
 
 /// Where a table's bytes come from.
 #[derive(Clone)]
@@ -30,7 +34,16 @@ impl Origin {
     }
 }
 
-/// A table that was built, or why it could not be.
+/// What a worker has done.
+pub enum Done {
+    Built(Built),
+    /// The slot's table is freed.
+    Cleared {
+        slot: u32,
+    },
+}
+
+/// A table that was built and put in its slot, or why it could not be.
 pub struct Built {
     pub id: ExecutableId,
     pub result: Result<(Arc<TableMemory>, Executable), String>,
@@ -40,6 +53,8 @@ pub struct Built {
 
 struct Job {
     origin: Origin,
+    /// The executable keeps it until the job is done.
+    slot: u32,
     /// Samples that ended for want of this table.
     demand: u64,
     /// What building it is expected to take, in bytes of the file.
@@ -64,6 +79,8 @@ const NICE: i32 = -10;
 #[derive(Default)]
 struct Queue {
     jobs: HashMap<ExecutableId, Job>,
+    /// Slots whose tables nobody needs any more.
+    clear: Vec<u32>,
     running: usize,
     stop: bool,
 }
@@ -89,20 +106,21 @@ impl Shared {
 pub struct Workers {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    results: UnboundedReceiver<Built>,
+    results: UnboundedReceiver<Done>,
 }
 
 impl Workers {
-    pub fn start(count: usize) -> std::io::Result<Self> {
+    pub fn start(handles: Vec<TableSlots>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let (sender, results) = unbounded_channel();
-        let threads = (0..count)
-            .map(|_| {
+        let threads = handles
+            .into_iter()
+            .map(|slots| {
                 let shared = Arc::clone(&shared);
                 let sender = sender.clone();
                 std::thread::Builder::new()
                     .name("unwind-table".to_owned())
-                    .spawn(move || work(&shared, &sender))
+                    .spawn(move || work(&shared, &sender, slots))
             })
             .collect::<Result<_, _>>()?;
         Ok(Self {
@@ -113,17 +131,24 @@ impl Workers {
     }
 
     /// Asks for a table, or says that it is wanted more.
-    pub fn ask(&self, id: ExecutableId, origin: &Origin, demand: u64) {
+    pub fn ask(&self, id: ExecutableId, origin: &Origin, slot: u32, demand: u64) {
         let mut queue = self.shared.lock();
         queue
             .jobs
             .entry(id)
             .or_insert_with(|| Job {
                 origin: origin.clone(),
+                slot,
                 demand: 0,
                 size: origin.size(),
             })
             .demand += demand;
+        self.shared.changed.notify_one();
+    }
+
+    /// Frees the table in a slot.
+    pub fn clear(&self, slot: u32) {
+        self.shared.lock().clear.push(slot);
         self.shared.changed.notify_one();
     }
 
@@ -140,12 +165,12 @@ impl Workers {
         queue.jobs.len() + queue.running
     }
 
-    pub fn try_next(&mut self) -> Option<Built> {
+    pub fn try_next(&mut self) -> Option<Done> {
         self.results.try_recv().ok()
     }
 
     /// Waits for the next result.
-    pub async fn next(&mut self) -> Option<Built> {
+    pub async fn next(&mut self) -> Option<Done> {
         self.results.recv().await
     }
 }
@@ -165,7 +190,8 @@ impl Drop for Workers {
     }
 }
 
-fn work(shared: &Shared, results: &UnboundedSender<Built>) {
+fn work(shared: &Shared, results: &UnboundedSender<Done>, mut slots: TableSlots) {
+    let mut empty = None;
     if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
         log::debug!("the priority of a worker stays as it is: {error}");
     }
@@ -180,6 +206,15 @@ fn work(shared: &Shared, results: &UnboundedSender<Built>) {
             .max_by_key(|(_, job)| job.urgency())
             .map(|(&id, _)| id);
         let Some((id, job)) = wanted.and_then(|id| Some((id, queue.jobs.remove(&id)?))) else {
+            if let Some(slot) = queue.clear.pop() {
+                drop(queue);
+                clear(&mut slots, &mut empty, slot);
+                if results.send(Done::Cleared { slot }).is_err() {
+                    return;
+                }
+                queue = shared.lock();
+                continue;
+            }
             queue = shared
                 .changed
                 .wait(queue)
@@ -189,14 +224,30 @@ fn work(shared: &Shared, results: &UnboundedSender<Built>) {
         queue.running += 1;
         drop(queue);
         let before = thread_cpu_ns();
-        let result = build(&job.origin, &shared.cache);
+        let result = build(&job.origin, &shared.cache).and_then(|(table, info)| {
+            slots
+                .set(job.slot, &table)
+                .map_err(|error| error.to_string())?;
+            Ok((table, info))
+        });
         let cpu_ns = thread_cpu_ns().saturating_sub(before);
-        let sent = results.send(Built { id, result, cpu_ns });
+        let sent = results.send(Done::Built(Built { id, result, cpu_ns }));
         queue = shared.lock();
         queue.running -= 1;
         if sent.is_err() {
             return;
         }
+    }
+}
+
+/// Puts an empty table in place of one: aya has no removal from arrays of
+/// maps.
+fn clear(slots: &mut TableSlots, empty: &mut Option<TableMemory>, slot: u32) {
+    if empty.is_none() {
+        *empty = TableMemory::new(&[]).ok();
+    }
+    if let Some(Err(error)) = empty.as_ref().map(|empty| slots.set(slot, empty)) {
+        log::debug!("the table in slot {slot} stays: {error}");
     }
 }
 

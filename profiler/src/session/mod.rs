@@ -43,6 +43,9 @@ const WARM_UP: Duration = Duration::from_millis(120);
 /// … and at most this long, if tables are still being built: on a saturated
 /// host their builders get little of a CPU.
 const MAX_WARM_UP: Duration = Duration::from_secs(3);
+/// Threads that build unwind tables. More than there are CPUs, since most of
+/// the time they wait for the kernel to take a table over.
+const WORKERS: usize = 16;
 /// Priority (`nice` value) while recording: on a busy host, which is the one
 /// that is profiled, a late answer to the kernel side means incomplete stacks.
 const RAISED_PRIORITY: i32 = -10;
@@ -145,8 +148,10 @@ impl Session {
         for &pid in &options.pids {
             kernel.want_process(pid)?;
         }
-        let workers = online.len().clamp(1, 4);
-        let mut table = ProcessTable::new(workers).context("cannot start threads")?;
+        let handles = (0..WORKERS)
+            .map(|_| kernel.table_slots())
+            .collect::<Result<_, _>>()?;
+        let mut table = ProcessTable::new(handles).context("cannot start threads")?;
         for &pid in &options.pids {
             table.prepare(pid, &mut kernel);
         }
@@ -224,8 +229,8 @@ impl Session {
                 signal = signals.next() => return format!("stopped by {signal}"),
                 () = tokio::time::sleep_until(deadline) => return String::new(),
                 _ = housekeeping.tick() => self.keep_house(),
-                Some(built) = self.table.next_table() => {
-                    self.table.install(built, &mut self.kernel);
+                Some(done) = self.table.next_table() => {
+                    self.table.install(done, &mut self.kernel);
                 }
                 () = woken(wake.as_ref()) => {}
                 _ = tick.tick() => {}
