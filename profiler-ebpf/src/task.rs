@@ -33,11 +33,6 @@ impl Task {
         read(self.0, setting!(offsets.task_tgid))
     }
 
-    #[inline(always)]
-    pub fn pid(self) -> u32 {
-        read(self.0, setting!(offsets.task_pid))
-    }
-
     /// It has user-space registers and memory of its own.
     #[inline(always)]
     pub fn has_user_stack(self) -> bool {
