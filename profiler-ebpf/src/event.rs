@@ -1,5 +1,7 @@
 //! What the kernel side sends through the ring buffer.
 
+use crate::Missing;
+
 /// Longest kernel stack that is recorded, in frames. The kernel's own limit,
 /// `kernel.perf_event_max_stack`, is 127 by default.
 pub const MAX_KERNEL_FRAMES: usize = 127;
@@ -137,6 +139,10 @@ pub struct SampleHeader {
     pub thread_name: [u8; COMM_LENGTH],
     /// Name of the thread-group leader.
     pub process_name: [u8; COMM_LENGTH],
+    /// Of [`crate::python_state`].
+    pub python_state: u32,
+    /// Index in `PYTHONS` of the interpreter whose evaluator is on the stack.
+    pub python_runtime: u32,
 }
 
 /// A process called `execve`, or its last thread exited.
@@ -173,7 +179,7 @@ pub struct CgroupEvent {
 /// Marks "no executable" where a slot is expected.
 pub const NO_EXECUTABLE: u32 = u32::MAX;
 
-/// A user frame, packed in one word.
+/// A user frame, packed in one word, those of interpreters in two.
 ///
 /// The address is the one to look up: of a return address, the byte before
 /// it, so that it lies inside the call instruction.
@@ -185,17 +191,55 @@ pub enum Frame {
     /// An address of the process in an anonymous mapping (JIT code) or in
     /// none.
     Raw { address: u64 },
+    /// A frame of CPython.
+    Python {
+        /// Index in `PYTHONS`.
+        runtime: u32,
+        /// The code object's address in the process.
+        code: u64,
+        /// Bytes from the first instruction; up to 3.10 `f_lasti`.
+        instruction: u32,
+        /// Of the code object, [`python_checksum`].
+        checksum: u32,
+    },
+    /// A frame of V8.
+    JavaScript {
+        /// Index in `V8S`.
+        runtime: u32,
+        /// What `object` is, of [`crate::javascript`].
+        kind: u32,
+        /// An address in the process, without its tag.
+        object: u64,
+        /// Position in the code, and a check; by `kind`.
+        detail: u64,
+    },
+    /// Frames of an interpreter (of [`crate::runtime`]) that should be here.
+    Missing { runtime: u32, reason: Missing },
+}
+
+/// Tells a code object from another that got its address.
+#[inline(always)]
+pub const fn python_checksum(name: u64, first_line: u32) -> u32 {
+    (name >> 4) as u32 ^ first_line.wrapping_mul(0x9e37_79b1)
 }
 
 impl Frame {
     const KIND_SHIFT: u32 = 60;
     const KIND_NATIVE: u64 = 1;
     const KIND_RAW: u64 = 2;
+    const KIND_PYTHON: u64 = 3;
+    const KIND_JAVASCRIPT: u64 = 4;
+    const KIND_MISSING: u64 = 5;
     const EXECUTABLE_SHIFT: u32 = 40;
     const EXECUTABLE_MASK: u64 = (1 << 20) - 1;
     /// Widest ELF virtual address that a native frame can hold.
     pub const ADDRESS_MASK: u64 = (1 << Self::EXECUTABLE_SHIFT) - 1;
     const RAW_MASK: u64 = (1 << Self::KIND_SHIFT) - 1;
+    const OBJECT_BITS: u32 = 48;
+    /// User addresses on x86-64 with four levels of page tables.
+    const OBJECT_MASK: u64 = (1 << Self::OBJECT_BITS) - 1;
+    const RUNTIME_MASK: u64 = 0xff;
+    const SUBKIND_SHIFT: u32 = 56;
 
     #[inline(always)]
     pub const fn pack_native(executable: u32, address: u64) -> u64 {
@@ -209,19 +253,92 @@ impl Frame {
         (Self::KIND_RAW << Self::KIND_SHIFT) | (address & Self::RAW_MASK)
     }
 
-    /// `None` for a word that no frame packs to.
-    pub const fn unpack(word: u64) -> Option<Self> {
-        match word >> Self::KIND_SHIFT {
-            Self::KIND_NATIVE => Some(Self::Native {
-                executable: ((word >> Self::EXECUTABLE_SHIFT) & Self::EXECUTABLE_MASK) as u32,
-                address: word & Self::ADDRESS_MASK,
-            }),
-            Self::KIND_RAW => Some(Self::Raw {
-                address: word & Self::RAW_MASK,
-            }),
-            _ => None,
-        }
+    #[inline(always)]
+    pub const fn pack_python(runtime: u32, code: u64, instruction: u32, checksum: u32) -> [u64; 2] {
+        [
+            (Self::KIND_PYTHON << Self::KIND_SHIFT)
+                | ((runtime as u64 & Self::RUNTIME_MASK) << Self::OBJECT_BITS)
+                | (code & Self::OBJECT_MASK),
+            (instruction as u64) << 32 | checksum as u64,
+        ]
     }
+
+    #[inline(always)]
+    pub const fn pack_javascript(runtime: u32, kind: u32, object: u64, detail: u64) -> [u64; 2] {
+        [
+            (Self::KIND_JAVASCRIPT << Self::KIND_SHIFT)
+                | ((kind as u64 & 0xf) << Self::SUBKIND_SHIFT)
+                | ((runtime as u64 & Self::RUNTIME_MASK) << Self::OBJECT_BITS)
+                | (object & Self::OBJECT_MASK),
+            detail,
+        ]
+    }
+
+    #[inline(always)]
+    pub const fn pack_missing(runtime: u32, reason: Missing) -> u64 {
+        (Self::KIND_MISSING << Self::KIND_SHIFT) | (runtime as u64 & 0xff) << 8 | reason as u64
+    }
+
+    /// The first frame of a stack and how many words it takes. `None` for
+    /// words that no frame packs to.
+    pub fn unpack(words: &[u64]) -> Option<(Self, usize)> {
+        let first = *words.first()?;
+        let object = first & Self::OBJECT_MASK;
+        let runtime = (first >> Self::OBJECT_BITS & Self::RUNTIME_MASK) as u32;
+        Some(match first >> Self::KIND_SHIFT {
+            Self::KIND_NATIVE => {
+                let executable = ((first >> Self::EXECUTABLE_SHIFT) & Self::EXECUTABLE_MASK) as u32;
+                let address = first & Self::ADDRESS_MASK;
+                (
+                    Self::Native {
+                        executable,
+                        address,
+                    },
+                    1,
+                )
+            }
+            Self::KIND_RAW => {
+                let address = first & Self::RAW_MASK;
+                (Self::Raw { address }, 1)
+            }
+            Self::KIND_PYTHON => {
+                let second = *words.get(1)?;
+                let frame = Self::Python {
+                    runtime,
+                    code: object,
+                    instruction: (second >> 32) as u32,
+                    checksum: second as u32,
+                };
+                (frame, 2)
+            }
+            Self::KIND_JAVASCRIPT => {
+                let frame = Self::JavaScript {
+                    runtime,
+                    kind: (first >> Self::SUBKIND_SHIFT & 0xf) as u32,
+                    object,
+                    detail: *words.get(1)?,
+                };
+                (frame, 2)
+            }
+            Self::KIND_MISSING => {
+                let frame = Self::Missing {
+                    runtime: (first >> 8 & 0xff) as u32,
+                    reason: Missing::from_u32(first as u32 & 0xff)?,
+                };
+                (frame, 1)
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// The frames of a stack, as long as they can be read.
+pub fn frames(mut words: &[u64]) -> impl Iterator<Item = Frame> {
+    core::iter::from_fn(move || {
+        let (frame, length) = Frame::unpack(words)?;
+        words = &words[length..];
+        Some(frame)
+    })
 }
 
 /// Per-CPU counters of the kernel side, by index.

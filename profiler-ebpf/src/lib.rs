@@ -7,8 +7,10 @@
 
 pub mod event;
 pub mod process;
+pub mod runtime;
 pub mod table;
 
 pub use event::*;
 pub use process::*;
+pub use runtime::*;
 pub use table::*;

@@ -1,5 +1,7 @@
 //! What userspace tells the kernel side: settings, processes and mappings.
 
+use crate::ThreadSpecific;
+
 /// Written before the programs are loaded; constant from then on, so that the
 /// verifier removes what a setting rules out.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,6 +83,10 @@ pub struct ProcessEntry {
     /// mapping_count` in `MAPPINGS`, ordered by start.
     pub first_mapping: u32,
     pub mapping_count: u32,
+    /// Where its C library keeps the values of thread-specific keys.
+    pub thread_specific: ThreadSpecific,
+    /// Index in `V8S` plus one; 0 when the process does not hold V8.
+    pub v8: u32,
     pub reserved: u32,
 }
 

@@ -196,4 +196,26 @@ pub struct Executable {
     pub rules_block: u32,
     /// Of [`state`].
     pub state: u32,
+    /// Of [`crate::runtime`]: the interpreter that this executable holds.
+    pub runtime: u32,
+    /// Its description in `PYTHONS` or `V8S`.
+    pub runtime_index: u32,
+    /// ELF virtual addresses of the interpreter's own code: CPython's
+    /// evaluator and its cold part, V8's embedded builtins.
+    pub interpreter: [CodeRange; 2],
+}
+
+/// From `start` up to, not including, `end`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct CodeRange {
+    pub start: u64,
+    pub end: u64,
+}
+
+impl CodeRange {
+    #[inline(always)]
+    pub const fn contains(&self, address: u64) -> bool {
+        self.start <= address && address < self.end
+    }
 }

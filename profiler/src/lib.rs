@@ -11,6 +11,7 @@ pub mod process;
 pub mod profile;
 pub mod progress;
 pub mod report;
+pub mod runtimes;
 pub mod session;
 pub mod symbolize;
 pub mod unwind;

@@ -7,6 +7,7 @@ use std::{
 
 use profiler_ebpf::{
     Frame, MAX_MAPPINGS, Mapping, NO_EXECUTABLE, Outcome, ProcessEntry, ProcessEvent, ProcessKey,
+    ThreadSpecific,
 };
 use rustc_hash::FxHashMap;
 
@@ -220,6 +221,8 @@ impl ProcessTable {
             exec_id: process.exec_id,
             first_mapping: process.layout.range.first,
             mapping_count: process.layout.range.length,
+            thread_specific: ThreadSpecific::default(),
+            v8: 0,
             reserved: 0,
         };
         if kernel.set_process(tgid, entry).is_err() {
@@ -369,6 +372,9 @@ impl ProcessTable {
                 None => Translated::Unknown,
             },
             Frame::Raw { address } => Translated::Raw { address },
+            Frame::Python { .. } | Frame::JavaScript { .. } | Frame::Missing { .. } => {
+                Translated::Unknown
+            }
         }
     }
 }

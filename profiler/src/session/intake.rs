@@ -1,6 +1,6 @@
 //! Samples as they arrive: interned and added up, not yet named.
 
-use profiler_ebpf::{COMM_LENGTH, Frame, Outcome, ProcessKey};
+use profiler_ebpf::{COMM_LENGTH, Outcome, ProcessKey};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
@@ -136,13 +136,13 @@ impl Intake {
                 .iter()
                 .map(|&address| RawFrame::Kernel { address }),
         );
-        for &word in sample.user_stack {
-            let frame = match Frame::unpack(word).map(|frame| table.translate(frame)) {
-                Some(Translated::Native { id, address }) => RawFrame::Native {
+        for frame in profiler_ebpf::frames(sample.user_stack) {
+            let frame = match table.translate(frame) {
+                Translated::Native { id, address } => RawFrame::Native {
                     executable: id,
                     address,
                 },
-                Some(Translated::Raw { address })
+                Translated::Raw { address }
                     if sample.outcome != Outcome::MappingUnknown
                         || address != sample.header.failed_address =>
                 {

@@ -292,6 +292,7 @@ impl Builder {
                 rows_block: directory_blocks as u32,
                 rules_block: (directory_blocks + row_blocks) as u32,
                 state: state::READY,
+                ..Executable::default()
             },
             statistics,
         }

@@ -1,0 +1,166 @@
+//! Interpreters: what the walker must know to find their frames, and how it
+//! says that it could not.
+
+/// Interpreters, [`crate::Executable::runtime`].
+pub mod runtime {
+    pub const NONE: u32 = 0;
+    pub const PYTHON: u32 = 1;
+    pub const V8: u32 = 2;
+}
+
+/// Entries in `PYTHONS`: builds of CPython known at one time.
+pub const MAX_PYTHONS: usize = 256;
+/// Entries in `V8S`: builds of V8 known at one time.
+pub const MAX_V8S: usize = 256;
+
+/// Where `pthread_getspecific` finds a value, relative to the thread pointer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ThreadSpecific {
+    /// Of key 0's value, or of the pointer to the values when `indirect`.
+    /// 0 when it is not known.
+    pub offset: u16,
+    /// Bytes from the value of one key to that of the next.
+    pub stride: u8,
+    pub indirect: u8,
+}
+
+impl ThreadSpecific {
+    /// Keys whose values are in glibc's `struct pthread` itself,
+    /// `PTHREAD_KEY_2NDLEVEL_SIZE`; behind them are pointers to the blocks of
+    /// the others. nptl/descr.h, 2.2 to 2.42.
+    pub const DIRECT_KEYS: u32 = 32;
+}
+
+/// How a version of CPython links its frames, [`PythonRuntime::shape`].
+pub mod shape {
+    /// Up to 3.10: frame objects, one for each activation of the evaluator.
+    pub const FRAME_OBJECTS: u32 = 1;
+    /// 3.11: `tstate->cframe` is on the evaluator's C stack; its frames go
+    /// down to one that `is_entry`.
+    pub const ENTRY_FLAG: u32 = 2;
+    /// 3.12: as 3.11, but the evaluator's last frame is a shim on its C stack.
+    pub const SHIM_BY_CFRAME: u32 = 3;
+    /// 3.13 and later: `tstate->current_frame`, and shims.
+    pub const SHIM: u32 = 4;
+}
+
+/// A build of CPython. Offsets are in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct PythonRuntime {
+    /// ELF virtual address of `_PyRuntime`.
+    pub address: u64,
+    /// Of the `pthread_key_t` of the thread state, in `_PyRuntime`.
+    pub key: u32,
+    /// Of [`shape`].
+    pub shape: u32,
+    /// In `PyThreadState`: `frame`, `cframe` or `current_frame`.
+    pub thread_frame: u32,
+    /// In `_PyCFrame`.
+    pub cframe_current: u32,
+    pub cframe_previous: u32,
+    /// In the frame: of the code object (3.14: a tagged reference), and so on.
+    /// The frame is read from its start to [`PythonRuntime::FRAME_BYTES`].
+    pub frame_code: u32,
+    /// `f_lasti` (an `int`), `prev_instr` or `instr_ptr`.
+    pub frame_instruction: u32,
+    pub frame_previous: u32,
+    /// `is_entry` or `owner`, a byte.
+    pub frame_owner: u32,
+    /// In the code object: `co_firstlineno`, `co_name`, and the first
+    /// instruction (0 for [`shape::FRAME_OBJECTS`]).
+    pub code_first_line: u32,
+    pub code_name: u32,
+    pub code_start: u32,
+    /// In `PyThreadState`: `interp`.
+    pub thread_interpreter: u32,
+    /// Of the GIL's structure in `_PyRuntime` (`gil_in_interpreter` is 0) or of
+    /// the pointer to it in `PyInterpreterState`.
+    pub gil: u32,
+    pub gil_in_interpreter: u32,
+    /// 0 when the method does not apply: no GIL, or not known.
+    pub gil_known: u32,
+}
+
+impl PythonRuntime {
+    /// Most bytes of a frame, and of a code object's head, that are read.
+    pub const FRAME_BYTES: usize = 128;
+    pub const CODE_BYTES: usize = 192;
+    /// Owners of frames from 3.12 on that are no Python function's:
+    /// `FRAME_OWNED_BY_CSTACK`, in 3.14 `FRAME_OWNED_BY_INTERPRETER`.
+    /// Include/internal/pycore_frame.h.
+    pub const FIRST_SHIM_OWNER: u8 = 3;
+    /// Low bits of a `_PyStackRef` that are no part of the pointer.
+    pub const TAG_BITS: u64 = 3;
+}
+
+/// A build of V8.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct V8Runtime {
+    pub reserved: u64,
+}
+
+/// Why frames of an interpreter are missing from a stack, at the place where
+/// they belong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum Missing {
+    /// The C library keeps thread-specific values in an unknown place.
+    ThreadSpecificUnknown = 1,
+    /// The thread has no state of the interpreter (yet).
+    NoThreadState = 2,
+    /// The thread state or a frame could not be read.
+    FrameUnreadable = 3,
+    /// The evaluator runs, but there is no frame left that is its own.
+    FramesExhausted = 4,
+    /// The stack ended, but frames were left.
+    FramesLeft = 5,
+    /// No room for more frames.
+    FrameLimit = 6,
+    /// The code object that the frame names could not be read any more, or is
+    /// another one by now.
+    CodeUnreadable = 7,
+    /// A frame that looks like no frame of this version.
+    Unrecognised = 8,
+}
+
+impl Missing {
+    pub const ALL: [Self; 8] = [
+        Self::ThreadSpecificUnknown,
+        Self::NoThreadState,
+        Self::FrameUnreadable,
+        Self::FramesExhausted,
+        Self::FramesLeft,
+        Self::FrameLimit,
+        Self::CodeUnreadable,
+        Self::Unrecognised,
+    ];
+
+    pub fn from_u32(value: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| *reason as u32 == value)
+    }
+}
+
+/// What a sample says of CPython, [`crate::SampleHeader::python_state`].
+pub mod python_state {
+    /// The evaluator is on the stack.
+    pub const EVALUATES: u32 = 1;
+    /// The thread holds the GIL.
+    pub const HOLDS_GIL: u32 = 2;
+    /// The interpreter has a GIL, and whether it is held is known.
+    pub const GIL_KNOWN: u32 = 4;
+}
+
+/// What the object of a JavaScript frame is, [`crate::Frame::JavaScript`].
+pub mod javascript {
+    /// Interpreted: a SharedFunctionInfo and an offset in its bytecode.
+    pub const INTERPRETED: u32 = 1;
+    /// Baseline code: a SharedFunctionInfo and an offset in the code.
+    pub const BASELINE: u32 = 2;
+    /// Optimised code: a Code object and an offset in it.
+    pub const OPTIMISED: u32 = 3;
+    /// A frame that V8 makes for itself: its type.
+    pub const STUB: u32 = 4;
+}

@@ -1,0 +1,1 @@
+//! V8, as Node holds it.
