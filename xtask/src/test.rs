@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{bpf, dist, kernels, setup, shell};
+use crate::{bpf, dist, kernels, pythons, setup, shell};
 
 /// One test or check, and how it ended.
 pub struct Outcome {
@@ -185,6 +185,7 @@ fn unit(filter: Option<&str>) -> Result<Vec<Outcome>> {
 /// of CPU time and count what is loaded in the kernel.
 fn integration(filter: Option<&str>) -> Result<Vec<Outcome>> {
     let binary = dist::build()?;
+    pythons::fetch()?;
     let mut command = shell::cargo();
     command.env("PROFILER", binary);
     if !shell::is_root() {
