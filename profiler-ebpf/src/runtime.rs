@@ -61,7 +61,8 @@ pub struct PythonRuntime {
     pub cframe_current: u32,
     pub cframe_previous: u32,
     /// In the frame: of the code object (3.14: a tagged reference), and so on;
-    /// within 112 bytes in a frame object, within 80 from 3.11 on.
+    /// within 112 bytes in a frame object, within
+    /// [`PythonRuntime::FRAME_BYTES`] from 3.11 on.
     pub frame_code: u32,
     /// `f_lasti` (an `int`), `prev_instr` or `instr_ptr`.
     pub frame_instruction: u32,
@@ -84,6 +85,11 @@ pub struct PythonRuntime {
 }
 
 impl PythonRuntime {
+    /// Bytes of a frame that are read: from 3.11 on the least that one takes
+    /// with its smallest stack, so that the read stays within its chunk.
+    pub const FRAME_BYTES: usize = 80;
+    /// What is read of a code object lies within its first bytes.
+    pub const CODE_BYTES: usize = 192;
     /// Owners of frames from 3.12 on that are no Python function's:
     /// `FRAME_OWNED_BY_CSTACK`, in 3.14 `FRAME_OWNED_BY_INTERPRETER`.
     /// Include/internal/pycore_frame.h.

@@ -70,9 +70,6 @@ pub struct Python {
 }
 
 const FRAME_WORDS: usize = 16;
-/// From 3.11 on, the least that a frame takes with its smallest stack, so
-/// that the read stays within the chunk of memory it lies in.
-const INTERPRETER_FRAME_BYTES: usize = 80;
 /// Up to 3.10, `f_lasti` is in the first 112 bytes of a frame object.
 const FRAME_OBJECT_BYTES: usize = 112;
 
@@ -386,7 +383,7 @@ fn read_frame(python: &mut Python, address: u64, is_object: bool) -> Result<(), 
         } else {
             aya_ebpf::helpers::bpf_probe_read_user_buf(
                 address as *const u8,
-                &mut *buffer.cast::<[u8; INTERPRETER_FRAME_BYTES]>(),
+                &mut *buffer.cast::<[u8; PythonRuntime::FRAME_BYTES]>(),
             )
         }
     };

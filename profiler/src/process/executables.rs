@@ -20,7 +20,7 @@ use super::{
 use crate::{
     bpf::{Kernel, TableMemory},
     elf::{Elf, Segment},
-    runtimes::{Registry, python::thread_specific},
+    runtimes::{Registry, python::find_thread_specific},
 };
 
 /// Index of an [`Executable`]; never used again for another.
@@ -257,7 +257,7 @@ impl Executables {
                 }
             }
         };
-        match describe(&origin, &entry.path) {
+        match describe(&origin) {
             Ok(Description {
                 segments,
                 build_id,
@@ -390,7 +390,7 @@ impl Executables {
                     return;
                 };
                 executable.state = TableState::Building;
-                workers.ask(id, &executable.origin, &executable.path, slot, demand);
+                workers.ask(id, &executable.origin, slot, demand);
             }
             TableState::Building if demand > 0 => workers.press(id),
             _ => {}
@@ -460,7 +460,7 @@ struct Description {
     thread_specific: Option<ThreadSpecific>,
 }
 
-fn describe(origin: &Origin, path: &Path) -> Result<Description, Refusal> {
+fn describe(origin: &Origin) -> Result<Description, Refusal> {
     let read;
     let bytes: &[u8] = match origin {
         Origin::Memory(bytes) => bytes,
@@ -474,7 +474,7 @@ fn describe(origin: &Origin, path: &Path) -> Result<Description, Refusal> {
     };
     let elf = Elf::parse(bytes).map_err(|error| Refusal::Damaged(error.to_string()))?;
     let thread_specific = match origin {
-        Origin::File(file) => thread_specific::find(file, &elf, path),
+        Origin::File(file) => find_thread_specific(file, &elf),
         Origin::Memory(_) => None,
     };
     Ok(Description {

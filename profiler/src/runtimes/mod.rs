@@ -11,7 +11,7 @@ pub mod python;
 mod registry;
 pub mod v8;
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{fs::File, sync::Arc};
 
 pub use memory::{Memory, ProcessMemory, Unreadable};
 pub use registry::{Recognised, Registry};
@@ -20,8 +20,8 @@ use crate::elf::Elf;
 
 /// What interpreter an executable holds, if any. Costs a few small reads of a
 /// file that holds none.
-pub fn recognise(file: &File, elf: &Elf<'_>, path: &Path) -> Option<Recognised> {
-    Some(match python::recognise(file, elf, path)? {
+pub fn recognise(file: &File, elf: &Elf<'_>) -> Option<Recognised> {
+    Some(match python::recognise(file, elf)? {
         Ok(python) => Recognised::Python(Arc::new(python)),
         Err(unsupported) => Recognised::Unsupported(unsupported.to_string()),
     })

@@ -241,7 +241,7 @@ pub fn runtimes(stacks: &PythonStacks, registry: &Registry) -> Vec<RuntimeQualit
         let Some(python) = registry.python(index) else {
             continue;
         };
-        let name = python.to_string();
+        let name = format!("CPython {}", python.version);
         let quality = by_name
             .entry(name.clone())
             .or_insert_with(|| RuntimeQuality {

@@ -55,7 +55,7 @@ impl Functions {
             .zip(ProcessMemory::new(tgid))
             .ok_or(Missing::Unrecognised)
             .and_then(|(python, memory)| {
-                read_code(&memory, python, code, checksum).map_err(|error| {
+                read_code(&memory, python, code, checksum, None).map_err(|error| {
                     log::debug!("code object {code:#x} of process {tgid}: {error}");
                     Missing::CodeUnreadable
                 })
