@@ -154,6 +154,12 @@ fn the_evaluator_is_where_its_symbols_are() {
             .iter()
             .zip(["_PyEval_EvalFrameDefault", "_PyEval_EvalFrameDefault.cold"])
         {
+            // What only a table of jumps leads to is not found: it holds the
+            // few bytes of what cannot be reached.
+            let tiny = |&(_, size): &(u64, u64)| size < 16;
+            if expected(name).is_some_and(|symbol| tiny(&symbol)) {
+                continue;
+            }
             if let Some((address, size)) = expected(name) {
                 assert_eq!(
                     (part.start, part.end),
