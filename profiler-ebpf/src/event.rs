@@ -39,6 +39,17 @@ pub enum Source {
     /// The CPU clock ticked while the thread was running. Weight: nanoseconds
     /// of CPU time, the sampling period.
     OnCpu = 0,
+    /// A thread waited for CPython's global interpreter lock. Weight: how
+    /// long, nanoseconds.
+    GilWait = 1,
+}
+
+impl Source {
+    pub fn from_u32(value: u32) -> Option<Self> {
+        [Self::OnCpu, Self::GilWait]
+            .into_iter()
+            .find(|source| *source as u32 == value)
+    }
 }
 
 /// How the walk of a user stack ended. Every stack has exactly one.
@@ -144,6 +155,8 @@ pub struct SampleHeader {
     pub python_state: u32,
     /// Index in `PYTHONS` of the interpreter whose evaluator is on the stack.
     pub python_runtime: u32,
+    /// Address of the lock of the interpreter that the thread runs, or 0.
+    pub gil: u64,
 }
 
 /// A process called `execve`, or its last thread exited.
@@ -362,11 +375,14 @@ pub enum Counter {
     RecordBusy = 6,
     /// Entries a full map turned away.
     MapFull = 7,
+    /// Waits for the global interpreter lock that were recorded.
+    GilWaits = 8,
 }
 
 impl Counter {
-    pub const COUNT: usize = 8;
-    /// Outcomes are counted behind the named counters.
+    pub const COUNT: usize = 9;
+    /// Outcomes of the sampling clock's stacks are counted behind the named
+    /// counters.
     pub const OUTCOMES: u32 = Self::COUNT as u32;
     pub const TOTAL: usize = Self::COUNT + Outcome::COUNT;
 }

@@ -15,11 +15,11 @@ mod walk;
 #[cfg(target_arch = "bpf")]
 mod programs {
     use aya_ebpf::{
-        macros::{perf_event, raw_tracepoint},
-        programs::{PerfEventContext, RawTracePointContext},
+        macros::{perf_event, raw_tracepoint, tracepoint},
+        programs::{PerfEventContext, RawTracePointContext, TracePointContext},
     };
 
-    use crate::sources::{cgroup, cpu, lifecycle};
+    use crate::sources::{cgroup, cpu, gil, lifecycle};
 
     #[perf_event]
     pub fn on_cpu(context: PerfEventContext) -> u32 {
@@ -42,6 +42,18 @@ mod programs {
     #[raw_tracepoint(tracepoint = "sched_process_exit")]
     pub fn process_exit(_: RawTracePointContext) -> u32 {
         lifecycle::exit();
+        0
+    }
+
+    #[tracepoint(category = "syscalls", name = "sys_enter_futex")]
+    pub fn futex_enter(context: TracePointContext) -> u32 {
+        gil::enter(&context);
+        0
+    }
+
+    #[tracepoint(category = "syscalls", name = "sys_exit_futex")]
+    pub fn futex_exit(context: TracePointContext) -> u32 {
+        gil::exit(&context);
         0
     }
 

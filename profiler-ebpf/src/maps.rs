@@ -6,9 +6,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use profiler_ebpf::{
-    Block, Counter, Executable, KernelOffsets, MAX_EXECUTABLES, MAX_MAPPINGS, MAX_PROCESSES,
-    MAX_PYTHONS, MAX_V8S, MAX_WANTED, Mapping, ProcessEntry, PythonRuntime, RING_BYTES, Settings,
-    V8Runtime,
+    Block, Counter, Executable, Gils, KernelOffsets, MAX_EXECUTABLES, MAX_GIL_WAITS, MAX_GILS,
+    MAX_MAPPINGS, MAX_PROCESSES, MAX_PYTHONS, MAX_V8S, MAX_WANTED, Mapping, ProcessEntry,
+    PythonRuntime, RING_BYTES, Settings, V8Runtime,
 };
 
 use crate::walk::Record;
@@ -80,6 +80,13 @@ pub static EXECUTABLES: Array<Executable, MAX_EXECUTABLES> = Array::new();
 
 #[btf_map]
 pub static PYTHONS: Array<PythonRuntime, MAX_PYTHONS> = Array::new();
+
+#[btf_map]
+pub static GILS: HashMap<u32, Gils, MAX_GILS> = HashMap::new();
+
+/// When a thread began to wait, by its id.
+#[btf_map]
+pub static GIL_WAITS: HashMap<u32, u64, MAX_GIL_WAITS> = HashMap::new();
 
 #[btf_map]
 pub static V8S: Array<V8Runtime, MAX_V8S> = Array::new();

@@ -98,6 +98,23 @@ impl PythonRuntime {
     pub const TAG_BITS: u64 = 3;
 }
 
+/// Locks of one process: one for each interpreter that has its own.
+pub const LOCKS_PER_PROCESS: usize = 4;
+/// Entries in `GILS`.
+pub const MAX_GILS: usize = 1 << 12;
+/// Entries in `GIL_WAITS`: threads that wait at one time.
+pub const MAX_GIL_WAITS: usize = 1 << 14;
+/// Size of `struct _gil_runtime_state` with glibc, 3.8 to 3.14,
+/// Include/internal/pycore_gil.h.
+pub const GIL_BYTES: u64 = 208;
+
+/// Addresses of a process's locks, 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Gils {
+    pub addresses: [u64; LOCKS_PER_PROCESS],
+}
+
 /// A build of V8.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

@@ -2,4 +2,5 @@
 
 pub mod cgroup;
 pub mod cpu;
+pub mod gil;
 pub mod lifecycle;

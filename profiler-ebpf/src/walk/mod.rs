@@ -14,7 +14,7 @@ use aya_ebpf::{
     helpers::{
         bpf_get_current_cgroup_id, bpf_get_smp_processor_id, bpf_get_stack, bpf_ktime_get_ns,
     },
-    programs::PerfEventContext,
+    programs::{PerfEventContext, TracePointContext},
 };
 use profiler_ebpf::{
     Counter, EventKind, MAX_KERNEL_FRAMES, MAX_USER_FRAMES, MAX_WORDS, Mapping, NO_EXECUTABLE,
@@ -64,6 +64,8 @@ pub struct Record {
 /// The hook a stack is recorded for.
 pub enum Context<'a> {
     Perf(&'a PerfEventContext),
+    /// In process context, in a system call.
+    Syscall(&'a TracePointContext),
 }
 
 impl Context<'_> {
@@ -72,6 +74,7 @@ impl Context<'_> {
     fn slot(&self) -> u32 {
         match self {
             Self::Perf(_) => 1,
+            Self::Syscall(_) => 0,
         }
     }
 
@@ -80,6 +83,7 @@ impl Context<'_> {
     fn in_kernel(&self) -> bool {
         match self {
             Self::Perf(context) => registers::in_kernel(context),
+            Self::Syscall(_) => true,
         }
     }
 
@@ -87,6 +91,7 @@ impl Context<'_> {
     fn as_ptr(&self) -> *mut core::ffi::c_void {
         match self {
             Self::Perf(context) => context.as_ptr(),
+            Self::Syscall(context) => context.as_ptr(),
         }
     }
 }
@@ -94,7 +99,10 @@ impl Context<'_> {
 /// Records the running task's stacks with a weight.
 #[inline(always)]
 pub fn record(context: Context<'_>, wanted: Wanted, source: Source, weight: u64) {
-    count(Counter::Samples as u32);
+    count(match source {
+        Source::OnCpu => Counter::Samples,
+        Source::GilWait => Counter::GilWaits,
+    } as u32);
     let slot = context.slot();
     let Some(record) = RECORDS.get_ptr_mut(slot) else {
         return;
@@ -108,9 +116,14 @@ pub fn record(context: Context<'_>, wanted: Wanted, source: Source, weight: u64)
     }
     record.walk.busy = 1;
     fill_header(record, wanted, source, weight);
-    kernel_stack(&context, record);
+    // At its exit, a system call's own kernel stack says nothing.
+    if matches!(context, Context::Perf(_)) {
+        kernel_stack(&context, record);
+    }
     user_stack(&context, wanted, record, slot);
-    count(Counter::OUTCOMES + record.header.outcome);
+    if matches!(source, Source::OnCpu) {
+        count(Counter::OUTCOMES + record.header.outcome);
+    }
     send(record);
     record.walk.busy = 0;
 }
@@ -135,6 +148,7 @@ fn fill_header(record: &mut Record, wanted: Wanted, source: Source, weight: u64)
     header.user_words = 0;
     header.python_state = 0;
     header.python_runtime = 0;
+    header.gil = 0;
     header.failed_executable = NO_EXECUTABLE;
     header.failed_address = 0;
     task.name(&mut header.thread_name);

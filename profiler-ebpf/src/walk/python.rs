@@ -8,8 +8,8 @@
 //! frames yet, or not any more, and has none to show.
 
 use profiler_ebpf::{
-    Frame, MAX_PYTHONS, Missing, PythonRuntime, Rule, ThreadSpecific, cfa, interpreter,
-    python_checksum, python_state, register, shape,
+    Frame, MAX_PYTHONS, Missing, PythonRuntime, Rule, SampleHeader, ThreadSpecific, cfa,
+    interpreter, python_checksum, python_state, register, shape,
 };
 
 use super::{Record, native};
@@ -187,7 +187,7 @@ fn advance(record: &mut Record) -> Result<(), Missing> {
         match python.thread {
             thread::FOUND => {}
             thread::UNKNOWN => {
-                record.header.python_state |= find_thread(python, described)?;
+                find_thread(python, &mut record.header, described)?;
                 python.thread = thread::FOUND;
             }
             _ => return Err(Missing::NoThreadState),
@@ -205,7 +205,11 @@ fn advance(record: &mut Record) -> Result<(), Missing> {
 /// The thread's state, by the key under which the interpreter keeps it: there
 /// for threads that hold the GIL and for those that gave it up.
 #[inline(always)]
-fn find_thread(python: &mut Python, described: &PythonRuntime) -> Result<u32, Missing> {
+fn find_thread(
+    python: &mut Python,
+    header: &mut SampleHeader,
+    described: &PythonRuntime,
+) -> Result<(), Missing> {
     let specific = python.thread_specific;
     if specific.offset == 0 {
         return Err(Missing::ThreadSpecificUnknown);
@@ -240,13 +244,19 @@ fn find_thread(python: &mut Python, described: &PythonRuntime) -> Result<u32, Mi
         }
         _ => python.cursor = first,
     }
-    holds_gil(state, base, described)
+    lock(header, state, base, described)
 }
 
+/// The interpreter's lock, and whether the thread holds it.
 #[inline(always)]
-fn holds_gil(state: u64, base: u64, described: &PythonRuntime) -> Result<u32, Missing> {
+fn lock(
+    header: &mut SampleHeader,
+    state: u64,
+    base: u64,
+    described: &PythonRuntime,
+) -> Result<(), Missing> {
     if described.gil_known == 0 {
-        return Ok(0);
+        return Ok(());
     }
     let offset = u64::from(described.gil);
     let gil = if described.gil_in_interpreter != 0 {
@@ -258,11 +268,13 @@ fn holds_gil(state: u64, base: u64, described: &PythonRuntime) -> Result<u32, Mi
     };
     let holder: u64 = read_user(gil.wrapping_add(GIL_LAST_HOLDER))?;
     let locked: i32 = read_user(gil.wrapping_add(GIL_LOCKED))?;
-    Ok(if locked == 1 && holder == state {
+    header.gil = gil;
+    header.python_state |= if locked == 1 && holder == state {
         python_state::GIL_KNOWN | python_state::HOLDS_GIL
     } else {
         python_state::GIL_KNOWN
-    })
+    };
+    Ok(())
 }
 
 /// Whether the activation has linked its frames to the thread, as far as that

@@ -50,6 +50,7 @@ const USER32_CS: u64 = 0x23;
 #[inline(always)]
 pub fn load(context: &Context<'_>, task: Task, walk: &mut Walk) -> Result<(), Outcome> {
     match context {
+        Context::Syscall(_) => load_saved(task, walk)?,
         Context::Perf(perf) => {
             if !in_kernel(perf) {
                 let interrupted = perf.ctx.cast::<[u64; COUNT]>();

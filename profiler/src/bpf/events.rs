@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, RawFd};
 
 use aya::maps::{MapData, RingBuf};
-use profiler_ebpf::{CgroupEvent, EventKind, Outcome, ProcessEvent, SampleHeader};
+use profiler_ebpf::{CgroupEvent, EventKind, Outcome, ProcessEvent, SampleHeader, Source};
 
 /// The ring buffer of the programs, apart from the other maps: these are
 /// written while an event is looked at.
@@ -54,6 +54,7 @@ pub enum Event<'a> {
 
 pub struct Sample<'a> {
     pub header: SampleHeader,
+    pub source: Source,
     pub outcome: Outcome,
     /// Addresses, innermost first.
     pub kernel_stack: &'a [u64],
@@ -99,6 +100,7 @@ impl<'a> Sample<'a> {
         }
         let (kernel_stack, rest) = words.split_at_checked(header.kernel_frames as usize)?;
         Some(Self {
+            source: Source::from_u32(header.source)?,
             outcome: Outcome::from_u32(header.outcome)?,
             header,
             kernel_stack,

@@ -9,7 +9,7 @@ use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
     programs::{
-        PerfEvent, ProgramError, RawTracePoint,
+        PerfEvent, ProgramError, RawTracePoint, TracePoint,
         perf_event::{
             PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
         },
@@ -17,7 +17,7 @@ use aya::{
     sys::Stats,
 };
 use profiler_ebpf::{
-    Block, Counter, Executable, MAX_MAPPINGS, Mapping, Outcome, ProcessEntry, PythonRuntime,
+    Block, Counter, Executable, Gils, MAX_MAPPINGS, Mapping, Outcome, ProcessEntry, PythonRuntime,
     RING_BYTES, Settings, gate,
 };
 use thiserror::Error;
@@ -41,6 +41,12 @@ const LIFECYCLE: [(&str, &str); 4] = [
 ];
 
 const SAMPLER: &str = "on_cpu";
+
+/// Hooks that measure waits for CPython's lock, by program and tracepoint.
+const GIL_HOOKS: [(&str, &str); 2] = [
+    ("futex_enter", "sys_enter_futex"),
+    ("futex_exit", "sys_exit_futex"),
+];
 
 /// Largest ring buffer: enough for a second of 10,000 Hz on 64 CPUs.
 const MAX_RING_BYTES: u64 = 256 << 20;
@@ -105,6 +111,7 @@ pub struct Kernel {
     mappings: SharedArray<Mapping>,
     executables: Array<MapData, Shared<Executable>>,
     pythons: Array<MapData, Shared<PythonRuntime>>,
+    gils: HashMap<MapData, u32, Shared<Gils>>,
     /// Id of the map `TABLES`, of which every worker opens a handle.
     tables_id: u32,
     wanted_processes: HashMap<MapData, u32, u32>,
@@ -112,6 +119,8 @@ pub struct Kernel {
     samplers: BTreeMap<u32, PerfEventLinkId>,
     sample_period: u64,
     map_bytes: u64,
+    /// Programs that are loaded later name it by this descriptor.
+    _mappings: MapData,
     /// Keeps the kernel's run time statistics on.
     _statistics: Option<OwnedFd>,
 }
@@ -165,9 +174,11 @@ impl Kernel {
             .load(OBJECT)?;
         let map_bytes = ebpf.maps().map(|(_, map)| memory_of(map)).sum();
         let mappings = take(&mut ebpf, "MAPPINGS")?;
-        let Map::Array(mappings) = mappings else {
+        let Map::Array(mappings_map) = mappings else {
             return Err(KernelError::Incomplete("array MAPPINGS"));
         };
+        let mappings =
+            SharedArray::new(mappings_map.fd(), MAX_MAPPINGS).map_err(TableError::Map)?;
         let tables_id = match ebpf.map("TABLES") {
             Some(Map::ArrayOfMaps(data)) => data.info()?.id(),
             _ => return Err(KernelError::Incomplete("TABLES")),
@@ -176,15 +187,17 @@ impl Kernel {
         let mut kernel = Self {
             counters: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
             processes: HashMap::try_from(take(&mut ebpf, "PROCESSES")?)?,
-            mappings: SharedArray::new(mappings.fd(), MAX_MAPPINGS).map_err(TableError::Map)?,
+            mappings,
             executables: Array::try_from(take(&mut ebpf, "EXECUTABLES")?)?,
             pythons: Array::try_from(take(&mut ebpf, "PYTHONS")?)?,
+            gils: HashMap::try_from(take(&mut ebpf, "GILS")?)?,
             tables_id,
             wanted_processes: HashMap::try_from(take(&mut ebpf, "WANTED_PROCESSES")?)?,
             wanted_cgroups: HashMap::try_from(take(&mut ebpf, "WANTED_CGROUPS")?)?,
             samplers: BTreeMap::new(),
             sample_period,
             map_bytes,
+            _mappings: mappings_map,
             ebpf,
             _statistics: statistics,
         };
@@ -294,6 +307,40 @@ impl Kernel {
     /// Describes a build of CPython, before an executable refers to it.
     pub fn set_python(&mut self, index: u32, runtime: PythonRuntime) -> Result<(), KernelError> {
         Ok(self.pythons.set(index, Shared(runtime), 0)?)
+    }
+
+    /// Measures waits for CPython's lock from now on.
+    ///
+    /// # Errors
+    ///
+    /// If the tracepoints of futex(2) cannot be had: tracefs is not mounted,
+    /// or the kernel was built without `CONFIG_FTRACE_SYSCALLS`.
+    pub fn measure_gil(&mut self) -> Result<(), KernelError> {
+        for (name, tracepoint) in GIL_HOOKS {
+            let program: &mut TracePoint = self
+                .ebpf
+                .program_mut(name)
+                .and_then(|program| program.try_into().ok())
+                .ok_or(KernelError::Incomplete(name))?;
+            program
+                .load()
+                .and_then(|()| program.attach("syscalls", tracepoint))
+                .map_err(|source| KernelError::Program {
+                    name,
+                    source: source.into(),
+                })?;
+        }
+        Ok(())
+    }
+
+    /// The locks of a process.
+    pub fn set_gils(&mut self, tgid: u32, gils: Gils) -> Result<(), KernelError> {
+        Ok(self.gils.insert(tgid, Shared(gils), 0)?)
+    }
+
+    pub fn remove_gils(&mut self, tgid: u32) {
+        // Gone already, or never there.
+        let _ = self.gils.remove(&tgid);
     }
 
     /// A handle of the tables, for another thread.

@@ -32,6 +32,7 @@ const COUNTERS: [Counter; Counter::COUNT] = [
     Counter::KernelStackFailed,
     Counter::RecordBusy,
     Counter::MapFull,
+    Counter::GilWaits,
 ];
 
 /// Identifier and meaning of an outcome.

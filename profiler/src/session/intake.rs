@@ -129,7 +129,10 @@ pub struct Intake {
     pub with_jit: FxHashSet<u32>,
     pub functions: Functions,
     pub python: PythonStacks,
+    /// Ticks of the sampling clock.
     pub samples: u64,
+    /// All that was taken in.
+    pub events: u64,
     scratch: Vec<RawFrame>,
 }
 
@@ -143,18 +146,30 @@ impl Intake {
         table: &mut ProcessTable,
         describe: impl FnOnce(u32) -> String,
     ) {
-        self.samples += 1;
+        self.events += 1;
+        let source = match sample.source {
+            profiler_ebpf::Source::OnCpu => Source::OnCpu,
+            profiler_ebpf::Source::GilWait => Source::GilWait,
+        };
+        self.samples += u64::from(source == Source::OnCpu);
         let process = self.process(sample, container, describe);
         let thread = self.thread(sample, process);
         self.collect(sample, process, table);
-        self.python.count(sample, &self.scratch);
+        if source == Source::OnCpu {
+            self.python.count(sample, &self.scratch);
+        }
         let stack = self.stack();
-        let total = self
-            .totals
-            .entry((Source::OnCpu, thread, stack))
-            .or_default();
+        let total = self.totals.entry((source, thread, stack)).or_default();
         total.weight += sample.header.weight;
         total.count += 1;
+    }
+
+    /// The process with this key that was seen first.
+    pub fn process_of(&self, key: ProcessKey) -> Option<u32> {
+        self.processes
+            .iter()
+            .position(|process| process.key == key)
+            .map(|index| index as u32)
     }
 
     fn process(

@@ -5,6 +5,7 @@ mod account;
 mod cpus;
 mod intake;
 mod interpreted;
+mod locks;
 mod resolve;
 
 use std::{
@@ -33,6 +34,7 @@ use crate::{
 use account::Baseline;
 use cpus::Cpus;
 use intake::Intake;
+use locks::Locks;
 
 /// How often the ring is drained when nothing wakes us.
 const TICK: Duration = Duration::from_millis(50);
@@ -113,6 +115,7 @@ struct Session {
     table: ProcessTable,
     containers: Containers,
     intake: Intake,
+    locks: Locks,
     cpus: Cpus,
     own_cost: OwnCost,
     pids: Vec<(u32, Option<u64>)>,
@@ -170,6 +173,7 @@ impl Session {
             table,
             containers,
             intake: Intake::default(),
+            locks: Locks::default(),
             cpus,
             own_cost,
             notes: Vec::new(),
@@ -281,6 +285,7 @@ impl Session {
             table,
             containers,
             intake,
+            locks,
             ..
         } = self;
         let mut wanted = CgroupIds::default();
@@ -294,9 +299,16 @@ impl Session {
                     intake.add(&sample, container, table, |_| command_line(key));
                 }
                 table.learn(&sample, kernel);
+                locks.learn(&sample, kernel, keep);
             }
-            Event::Exec(event) => table.executed(&event, kernel),
-            Event::Exit(event) => table.exited(&event, kernel),
+            Event::Exec(event) => {
+                locks.forget(event.process, kernel);
+                table.executed(&event, kernel);
+            }
+            Event::Exit(event) => {
+                locks.forget(event.process, kernel);
+                table.exited(&event, kernel);
+            }
             Event::Fork(event) => table.forked(&event, kernel),
             Event::CgroupCreated {
                 hierarchy,
@@ -328,9 +340,9 @@ impl Session {
         let cpus_online = self.cpus.count() as u32;
         // Whatever the programs had sent before they stopped.
         for _ in 0..1024 {
-            let before = self.intake.samples;
+            let before = self.intake.events;
             self.drain(true);
-            if self.intake.samples == before {
+            if self.intake.events == before {
                 break;
             }
         }
@@ -346,6 +358,11 @@ impl Session {
         // From here on nothing is left in the kernel.
         drop(self.kernel);
         drop(self.ring);
+        let locks = self.locks.finish(
+            self.started,
+            |key| self.intake.process_of(key),
+            &mut self.notes,
+        );
         let runtimes = account::runtimes(&self.intake.python, &self.table.executables.runtimes);
         let mut recording = resolve::resolve(self.intake, &self.table, &mut self.notes);
         let uname = rustix::system::uname();
@@ -365,6 +382,7 @@ impl Session {
             interrupted,
         };
         recording.containers = containers;
+        recording.locks = locks;
         recording.quality = account::complete(quality, &recording, runtimes);
         self.own_cost.fill_finish(&mut cost);
         recording.cost = cost;

@@ -1,0 +1,144 @@
+//! Global interpreter locks: found by the first sample of each process, and
+//! told to the kernel side, which measures the waits for them from then on.
+
+use std::time::{Duration, Instant};
+
+use profiler_ebpf::{Gils, LOCKS_PER_PROCESS, ProcessKey, python_state};
+use rustc_hash::FxHashMap;
+
+use crate::{
+    bpf::{Kernel, Sample},
+    profile::{LockUse, Note, NoteKind},
+};
+
+/// The hooks are attached with the first process that has a lock.
+#[derive(Default)]
+enum Hooks {
+    #[default]
+    NotAsked,
+    Attached,
+    /// Why they could not be.
+    Refused(String),
+}
+
+#[derive(Default)]
+pub struct Locks {
+    hooks: Hooks,
+    processes: FxHashMap<ProcessKey, Process>,
+    /// Locks of processes that have more than the kernel side takes.
+    not_taken: u64,
+}
+
+struct Process {
+    gils: Gils,
+    since: Option<Instant>,
+    known: u64,
+    held: u64,
+}
+
+impl Locks {
+    /// Learns the lock that a sample names, and counts who holds it.
+    pub fn learn(&mut self, sample: &Sample<'_>, kernel: &mut Kernel, keep: bool) {
+        let header = &sample.header;
+        if header.python_state & python_state::GIL_KNOWN == 0 {
+            return;
+        }
+        if matches!(self.hooks, Hooks::NotAsked) {
+            self.hooks = match kernel.measure_gil() {
+                Ok(()) => Hooks::Attached,
+                // Without what the verifier said, which fills pages.
+                Err(error) => Hooks::Refused(
+                    error
+                        .to_string()
+                        .split(". Verifier output")
+                        .next()
+                        .unwrap_or_default()
+                        .to_owned(),
+                ),
+            };
+        }
+        let process = self
+            .processes
+            .entry(header.process)
+            .or_insert_with(|| Process {
+                gils: Gils::default(),
+                since: None,
+                known: 0,
+                held: 0,
+            });
+        if keep && sample.source == profiler_ebpf::Source::OnCpu {
+            process.known += 1;
+            process.held += u64::from(header.python_state & python_state::HOLDS_GIL != 0);
+        }
+        if process.gils.addresses.contains(&header.gil) {
+            return;
+        }
+        let Some(free) = (0..LOCKS_PER_PROCESS).find(|&index| process.gils.addresses[index] == 0)
+        else {
+            self.not_taken += 1;
+            return;
+        };
+        process.gils.addresses[free] = header.gil;
+        if kernel.set_gils(header.process.tgid, process.gils).is_ok()
+            && matches!(self.hooks, Hooks::Attached)
+        {
+            process.since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// The process ended or runs another program: its address says nothing.
+    pub fn forget(&mut self, process: ProcessKey, kernel: &mut Kernel) {
+        kernel.remove_gils(process.tgid);
+        // What was counted stays; after an exec the key is another one.
+        if let Some(process) = self.processes.get_mut(&process) {
+            process.gils = Gils::default();
+        }
+    }
+
+    /// By process of the recording; `index` finds the processes of a key, one
+    /// for each container it was in.
+    pub fn finish(
+        self,
+        started: Instant,
+        index: impl Fn(ProcessKey) -> Option<u32>,
+        notes: &mut Vec<Note>,
+    ) -> Vec<LockUse> {
+        if let Hooks::Refused(why) = &self.hooks {
+            notes.push(Note {
+                kind: NoteKind::Missing,
+                text: format!(
+                    "waits for Python's GIL are not measured: {why}; \
+                     `mount -t tracefs tracefs /sys/kernel/tracing` if it is not mounted"
+                ),
+            });
+        }
+        if self.not_taken > 0 {
+            notes.push(Note {
+                kind: NoteKind::Missing,
+                text: format!(
+                    "a process has more than {LOCKS_PER_PROCESS} interpreters with a GIL of \
+                     their own: waits for the others are not measured"
+                ),
+            });
+        }
+        let mut locks: Vec<LockUse> = self
+            .processes
+            .into_iter()
+            .filter_map(|(key, process)| {
+                Some(LockUse {
+                    process: index(key)?,
+                    known: process.known,
+                    held: process.held,
+                    measured_from_ns: process.since.map(|since| {
+                        since
+                            .checked_duration_since(started)
+                            .unwrap_or(Duration::ZERO)
+                            .as_nanos() as u64
+                    }),
+                })
+            })
+            .collect();
+        locks.sort_unstable_by_key(|lock| lock.process);
+        locks
+    }
+}
