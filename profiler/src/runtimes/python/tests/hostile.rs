@@ -45,6 +45,7 @@ fn interpreter(minor: u8) -> Interpreter {
         version,
         runtime: PythonRuntime::default(),
         evaluator: Default::default(),
+        tail_calls: false,
         code: layout.code,
         text: layout.text,
         code_type: None,
