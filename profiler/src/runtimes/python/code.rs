@@ -3,13 +3,10 @@
 use profiler_ebpf::python_checksum;
 use thiserror::Error;
 
-use super::lines::LineTable;
+use super::lines::{self, LineTable};
 use super::recognise::Interpreter;
 use super::text;
 use crate::runtimes::{Memory, Unreadable};
-
-/// Longest line table that is read, bytes.
-const MAX_LINES: u64 = 1 << 20;
 
 /// `ob_type` in `PyObject`.
 const TYPE: u64 = 8;
@@ -86,10 +83,9 @@ pub fn read_code(
         if length > i64::MAX as u64 {
             return Err(CodeError::NotCode);
         }
-        // One that is cut has no lines for what comes late.
         let bytes = memory.bytes(
             table.wrapping_add(BYTES_START),
-            length.min(MAX_LINES) as usize,
+            length.min(lines::MAX_BYTES as u64) as usize,
         )?;
         Ok(Code {
             name,

@@ -273,12 +273,16 @@ pub(super) fn debug_header(bytes: &[u8]) -> Option<DebugHeader> {
 /// Indices of words in `_Py_DebugOffsets`: the order of its members is fixed
 /// only within a minor version.
 struct DebugWords {
+    #[cfg(test)]
     interpreters_head: usize,
+    #[cfg(test)]
     threads_head: usize,
     gil: usize,
+    #[cfg(test)]
     thread_next: usize,
     thread_interpreter: usize,
     thread_frame: usize,
+    #[cfg(test)]
     thread_id: usize,
     frame_previous: usize,
     frame_code: usize,
@@ -295,12 +299,16 @@ struct DebugWords {
 
 /// Include/internal/pycore_runtime.h, 3.13.
 const WORDS_3_13: DebugWords = DebugWords {
+    #[cfg(test)]
     interpreters_head: 5,
+    #[cfg(test)]
     threads_head: 9,
     gil: 14,
+    #[cfg(test)]
     thread_next: 21,
     thread_interpreter: 22,
     thread_frame: 23,
+    #[cfg(test)]
     thread_id: 24,
     frame_previous: 29,
     frame_code: 30,
@@ -317,12 +325,16 @@ const WORDS_3_13: DebugWords = DebugWords {
 
 /// Include/internal/pycore_debug_offsets.h, 3.14.
 const WORDS_3_14: DebugWords = DebugWords {
+    #[cfg(test)]
     interpreters_head: 5,
+    #[cfg(test)]
     threads_head: 9,
     gil: 15,
+    #[cfg(test)]
     thread_next: 24,
     thread_interpreter: 25,
     thread_frame: 26,
+    #[cfg(test)]
     thread_id: 27,
     frame_previous: 32,
     frame_code: 33,

@@ -34,15 +34,27 @@ pub struct LineTable {
     pub bytes: Vec<u8>,
 }
 
+/// Longest table that is read, bytes; the rest is cut.
+pub(super) const MAX_BYTES: usize = 1 << 20;
+
 /// What a `_Py_CODEUNIT` has.
 const UNIT_BYTES: u64 = 2;
 
 impl LineTable {
     /// The line that CPython itself gives (`PyCode_Addr2Line`,
-    /// Objects/codeobject.c), for `instruction` as the kernel side sends it:
-    /// up to 3.10 `f_lasti`, later the distance of the instruction pointer
-    /// from the first instruction. Negative before the first instruction: the
-    /// function's own line.
+    /// Objects/codeobject.c) for `instruction` as the kernel side sends it, in
+    /// `profiler_ebpf::Frame::Python`, without any correction:
+    ///
+    /// * 3.8 and 3.9: `f_lasti`, bytes from the first instruction;
+    /// * 3.10: `f_lasti`, in units of two bytes;
+    /// * 3.11 and 3.12: `prev_instr` less the address of the first
+    ///   instruction, bytes. In a frame that waits for one it called it points
+    ///   at the call or at its inline cache, which have the same line;
+    /// * 3.13 and later: `instr_ptr` likewise. In a frame that waits it stays
+    ///   at the call; where it goes on is in `return_offset`.
+    ///
+    /// As a signed number it is negative in a frame that has not started yet:
+    /// that is on the function's own line.
     ///
     /// `None` for instructions that belong to no line, or that lie behind the
     /// table.
@@ -65,11 +77,13 @@ impl LineTable {
         for &[bytes, lines] in self.bytes.as_chunks().0 {
             address += u64::from(bytes);
             if address > wanted {
-                break;
+                return u32::try_from(line).ok();
             }
             line += i64::from(lines as i8);
         }
-        u32::try_from(line).ok()
+        // The last line goes on to the end of the code, which the table does
+        // not tell, unless the table was cut.
+        (self.bytes.len() < MAX_BYTES).then(|| u32::try_from(line).ok())?
     }
 
     /// Pairs: the length of a range in bytes, and its line.

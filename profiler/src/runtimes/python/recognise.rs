@@ -19,6 +19,12 @@ pub struct Interpreter {
     /// `_PyEval_EvalFrameDefault`: frames of Python functions belong where
     /// these are on the stack. The second may be empty.
     pub evaluator: [CodeRange; 2],
+    /// Every instruction of Python is a function of its own
+    /// (`Py_TAIL_CALL_INTERP`, Python/ceval.c, 3.14 and later). They replace
+    /// each other on the stack, above the frame of `_PyEval_EvalFrameDefault`,
+    /// which waits for them: there is one of it for each activation all the
+    /// same. That is read in the source; no such build was at hand to try it.
+    pub tail_calls: bool,
     pub code: CodeLayout,
     pub text: TextLayout,
     /// Of `PyCode_Type`.
@@ -36,17 +42,13 @@ pub enum Unsupported {
     Version(Version),
     #[error("CPython {0}: free-threaded builds are not supported")]
     FreeThreaded(Version),
-    #[error("CPython {0}: builds with the tail-calling interpreter are not supported")]
-    TailCalls(Version),
     #[error("CPython {0}: its evaluator cannot be found")]
     NoEvaluator(Version),
     #[error("CPython {0}: what it says of its own layout is not plausible")]
     Implausible(Version),
 }
 
-/// The smallest evaluator that is one function has 34 KiB (3.8). Where every
-/// instruction of Python is a function of its own (`Py_TAIL_CALL_INTERP`,
-/// 3.14), what is left of it is small.
+/// The smallest evaluator that is one function has 34 KiB (3.8).
 const SMALLEST_EVALUATOR: u64 = 8 << 10;
 
 /// `None` for a file that does not define `_PyRuntime`: that takes a few short
@@ -105,8 +107,9 @@ fn describe(symbols: &Symbols, elf: &Elf, runtime: Symbol) -> Result<Interpreter
     }
     let evaluator = evaluator::find(symbols, elf).ok_or(Unsupported::NoEvaluator(version))?;
     let size: u64 = evaluator.iter().map(|range| range.end - range.start).sum();
-    if size < SMALLEST_EVALUATOR {
-        return Err(Unsupported::TailCalls(version));
+    let tail_calls = size < SMALLEST_EVALUATOR;
+    if tail_calls && version.minor < 14 {
+        return Err(Unsupported::NoEvaluator(version));
     }
     Ok(Interpreter {
         version,
@@ -116,6 +119,7 @@ fn describe(symbols: &Symbols, elf: &Elf, runtime: Symbol) -> Result<Interpreter
             ..layout.runtime
         },
         evaluator,
+        tail_calls,
         code: layout.code,
         text: layout.text,
         code_type: symbols.find("PyCode_Type").map(|symbol| symbol.address),

@@ -7,9 +7,11 @@ mod live;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use super::*;
 use crate::elf::Elf;
+use crate::elf::symbols::Symbols;
 use crate::process::{Image, Parts};
 
 /// A Python that can be run.
@@ -130,11 +132,31 @@ fn the_evaluator_is_where_its_symbols_are() {
             .with_file_name("../lib")
             .join(format!("lib{name}.so.1.0"));
         let path = if library.exists() { library } else { program };
-        let Some(result) = recognise_file(&path) else {
-            panic!("{}: not recognised", path.display());
-        };
+        let file = File::open(&path).expect("a readable file");
+        let image = Image::read(&file, Parts::Unwinding).expect("an ELF file");
+        let elf = Elf::parse(image.bytes()).expect("an ELF file");
+        let started = Instant::now();
+        let result = recognise(&file, &elf).expect("recognised");
+        let elapsed = started.elapsed();
         let interpreter = result.expect("supported");
-        eprintln!("{}: {interpreter:x?}", path.display());
+        assert!(!interpreter.tail_calls);
+        eprintln!("{} in {elapsed:?}: {interpreter:x?}", path.display());
+        // The code says what the table says, and was understood.
+        let symbols = Symbols::new(&file, &elf);
+        let extent = profiler_ebpf::CodeRange {
+            start: interpreter.runtime.address,
+            end: u64::MAX,
+        };
+        let key = match interpreter.version.minor {
+            8 => 1396,
+            9 | 10 => 588,
+            11 => 596,
+            12 => 1548,
+            13 => 2164,
+            _ => 2340,
+        };
+        assert_eq!(thread_key::find(&symbols, extent), Some(key));
+        assert_eq!(interpreter.runtime.key, key);
         let Ok(output) = Command::new("nm").arg("-S").arg(&path).output() else {
             continue;
         };

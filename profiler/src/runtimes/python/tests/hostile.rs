@@ -1,7 +1,8 @@
 //! Processes that want to hurt whoever reads them.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 use profiler_ebpf::{PythonRuntime, python_checksum};
 
@@ -45,6 +46,7 @@ fn interpreter(minor: u8) -> Interpreter {
         version,
         runtime: PythonRuntime::default(),
         evaluator: Default::default(),
+        tail_calls: false,
         code: layout.code,
         text: layout.text,
         code_type: None,
@@ -112,6 +114,85 @@ fn arbitrary_tables_end() {
             };
             for instruction in [0, 2, 64, 5000, i32::MAX as u32, u32::MAX] {
                 let _ = table.line(instruction);
+            }
+        }
+    }
+}
+
+/// Arbitrary bytes in place of one section after the other.
+#[test]
+fn damaged_files_are_harmless() {
+    let python = pythons().pop().expect("a Python");
+    let below = python.program.strip_prefix("/").expect("an absolute path");
+    let whole = std::fs::read(python.root.join(below)).expect("a readable file");
+    let elf = Elf::parse(&whole).expect("an ELF file");
+    let mut seed = 1_u64;
+    for name in [
+        ".eh_frame",
+        ".dynsym",
+        ".gnu.hash",
+        ".dynstr",
+        ".dynamic",
+        ".text",
+        ".rodata",
+        ".PyRuntime",
+    ] {
+        let Some(section) = elf.section(name) else {
+            continue;
+        };
+        for every in [1, 97] {
+            let mut damaged = whole.clone();
+            let start = section.offset as usize;
+            for byte in damaged[start..start + section.data.len()]
+                .iter_mut()
+                .step_by(every)
+            {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                *byte = (seed >> 56) as u8;
+            }
+            let file = tempfile::tempfile().expect("a temporary file");
+            file.write_all_at(&damaged, 0).expect("written");
+            let started = Instant::now();
+            let elf = Elf::parse(&damaged).expect("its header is whole");
+            let _ = recognise(&file, &elf);
+            let _ = find_thread_specific(&file, &elf);
+            assert!(started.elapsed() < Duration::from_secs(10), "{name}");
+        }
+    }
+}
+
+#[test]
+fn arbitrary_debug_offsets_are_refused_or_bounded() {
+    let mut seed = 1_u64;
+    for minor in [12, 13, 14, 15] {
+        let version = Version {
+            major: 3,
+            minor,
+            micro: 0,
+        };
+        for round in 0..2000_usize {
+            let bytes: Vec<u8> = (0..layout::DEBUG_OFFSETS_BYTES as usize - round % 700)
+                .map(|index| {
+                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    // Small words, now and then a large one.
+                    let large = round % 50 == 0 && seed >> 58 == 0;
+                    if index % 8 == 0 || large {
+                        (seed >> 57) as u8
+                    } else {
+                        0
+                    }
+                })
+                .collect();
+            let _ = layout::debug_header(&bytes);
+            if let Some(layout) = layout::by_debug_offsets(version, &bytes) {
+                let runtime = layout.runtime;
+                assert!((13..=14).contains(&minor));
+                assert!(runtime.frame_code as usize + 8 <= PythonRuntime::FRAME_BYTES);
+                assert!(runtime.frame_instruction as usize + 8 <= PythonRuntime::FRAME_BYTES);
+                assert!(runtime.frame_previous as usize + 8 <= PythonRuntime::FRAME_BYTES);
+                assert!((runtime.frame_owner as usize) < PythonRuntime::FRAME_BYTES);
+                assert!(runtime.code_name as usize + 8 <= PythonRuntime::CODE_BYTES);
+                assert!(runtime.code_first_line as usize + 4 <= PythonRuntime::CODE_BYTES);
             }
         }
     }

@@ -97,8 +97,7 @@ fn look(tgid: u32) -> (Interpreter, u64, ThreadSpecific) {
     let mut interpreter = None;
     let mut values = None;
     for entry in read_maps(tgid).expect("mappings") {
-        let path = format!("/proc/{tgid}/root{}", entry.path.display());
-        let Ok(file) = File::open(&path) else {
+        let Ok(file) = File::open(&entry.path) else {
             continue;
         };
         let Ok(image) = Image::read(&file, Parts::Unwinding) else {
