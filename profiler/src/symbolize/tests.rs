@@ -343,7 +343,7 @@ fn stripped_go_as_its_own_addr2line_sees_the_whole() {
                 // and of assembly.
                 shown[0].0.clone_from(&expected.0);
             }
-            assert_eq!(shown, [expected.clone()], "{address:x} {name}");
+            assert_eq!(shown, std::slice::from_ref(expected), "{address:x} {name}");
         }
         let definition = |wanted: &str| {
             let frame = resolved.frames.iter().flatten();
