@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::*;
+use super::{describe::make_unique, *};
 
 const WEB: &str = "4f1c2a9be07d4f1c2a9be07d4f1c2a9be07d4f1c2a9be07d4f1c2a9be07d0123";
 const DB: &str = "4f1cffffe07d4f1c2a9be07d4f1c2a9be07d4f1c2a9be07d4f1c2a9be07d0123";
