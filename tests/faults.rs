@@ -237,6 +237,38 @@ fn doctor_and_help_answer() -> Result<()> {
     Ok(())
 }
 
+/// The programs in the kernel say what they do, when asked to and only then.
+#[test]
+fn debugging_shows_what_the_programs_do() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let output = scratch.path().join("all.profile");
+    let log = scratch.path().join("messages");
+    for (filter, said) in [("profiler_ebpf=debug", true), ("profiler_ebpf=info", false)] {
+        let mut recording = Process::spawn(
+            profiler::command()
+                .args(["--duration", "3", "--output"])
+                .arg(&output)
+                .env("RUST_LOG", filter)
+                .stderr(fs::File::create(&log)?),
+        )?;
+        let ended = process::until(Duration::from_secs(60), || {
+            let _ = Command::new("true").status();
+            recording
+                .child()
+                .try_wait()
+                .is_ok_and(|code| code.is_some())
+        });
+        ensure!(ended, "it does not end");
+        let messages = fs::read_to_string(&log)?;
+        assert_eq!(
+            messages.contains("executes another program"),
+            said,
+            "{filter}: {messages}"
+        );
+    }
+    Ok(())
+}
+
 /// A saved recording renders again, into the same stacks.
 #[test]
 fn a_saved_recording_renders_anywhere() -> Result<()> {

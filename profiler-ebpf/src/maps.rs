@@ -19,7 +19,6 @@ pub static SETTINGS: Settings = Settings {
     offsets: KernelOffsets {
         task_flags: 0,
         task_mm: 0,
-        task_pid: 0,
         task_tgid: 0,
         task_group_leader: 0,
         task_start_boottime: 0,
@@ -33,8 +32,6 @@ pub static SETTINGS: Settings = Settings {
         css_set_default_cgroup: 0,
         css_set_subsystems: 0,
         css_cgroup: 0,
-        css_parent: 0,
-        cgroup_self: 0,
         cgroup_kernfs_node: 0,
         cgroup_root: 0,
         cgroup_root_hierarchy_id: 0,

@@ -41,7 +41,6 @@ pub mod gate {
 pub struct KernelOffsets {
     pub task_flags: u32,
     pub task_mm: u32,
-    pub task_pid: u32,
     pub task_tgid: u32,
     pub task_group_leader: u32,
     pub task_start_boottime: u32,
@@ -56,8 +55,6 @@ pub struct KernelOffsets {
     pub css_set_default_cgroup: u32,
     pub css_set_subsystems: u32,
     pub css_cgroup: u32,
-    pub css_parent: u32,
-    pub cgroup_self: u32,
     pub cgroup_kernfs_node: u32,
     pub cgroup_root: u32,
     pub cgroup_root_hierarchy_id: u32,

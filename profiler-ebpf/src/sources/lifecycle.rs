@@ -6,6 +6,7 @@
 //! moment its mappings do.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_log_ebpf::debug;
 use profiler_ebpf::{Counter, EventKind, ProcessEvent, ProcessKey, TICK_NS};
 
 use crate::{
@@ -19,6 +20,7 @@ pub fn exec() {
         return;
     };
     let _ = PROCESSES.remove(&tgid);
+    debug!((), "process {} executes another program", tgid);
     send(EventKind::Exec, task, task.process_key(tgid), 0);
 }
 
@@ -36,6 +38,7 @@ pub fn exit() {
         return;
     }
     let _ = PROCESSES.remove(&tgid);
+    debug!((), "process {} ends", tgid);
     send(EventKind::Exit, task, task.process_key(tgid), 0);
 }
 
@@ -57,16 +60,25 @@ pub fn fork(parent: *const u8, child: *const u8) {
     entry.start_ticks = key.start_boottime / TICK_NS;
     // The event first: userspace must know that the child uses the parent's
     // range of mappings before it may be inserted.
-    if send(EventKind::Fork, child, key, parent_tgid) && PROCESSES.insert(&tgid, &entry, 0).is_err()
-    {
-        count(Counter::MapFull as u32);
+    if !send(EventKind::Fork, child, key, parent_tgid) {
+        return;
     }
+    if PROCESSES.insert(&tgid, &entry, 0).is_err() {
+        count(Counter::MapFull as u32);
+        debug!(
+            (),
+            "no room for process {}, forked by {}", tgid, parent_tgid
+        );
+        return;
+    }
+    debug!((), "process {} is forked by {}", tgid, parent_tgid);
 }
 
 #[inline(always)]
 fn send(kind: EventKind, task: Task, process: ProcessKey, parent_tgid: u32) -> bool {
     let Some(mut entry) = EVENTS.reserve_untyped::<ProcessEvent>(0) else {
         count(Counter::EventsLost as u32);
+        debug!((), "no room for an event of process {}", process.tgid);
         return false;
     };
     let name: [u64; 2] = read(task.0, setting!(offsets.task_comm));

@@ -1,4 +1,8 @@
 //! What happened and what it weighs: one file for each kind of hook.
+//!
+//! Those in process context say what they do with `debug!`. Its level is a
+//! constant by the time the verifier sees it, so that it removes the whole
+//! call, unless userspace logs at that level.
 
 pub mod cgroup;
 pub mod cpu;

@@ -20,7 +20,7 @@ fuzz_target!(|data: &[u8]| {
     let _ = elf.interpreter();
     let _ = elf.is_pie();
     let _ = elf.is_go();
-    if let Some(table) = elf.go_symbols() {
+    if let Some(table) = elf.go_pclntab() {
         for function in table.functions().take(64) {
             let _ = function.name();
             let _ = table.line(&function, function.start);

@@ -16,6 +16,7 @@ use aya::{
     },
     sys::Stats,
 };
+use aya_log::EbpfLogger;
 use profiler_ebpf::{
     Block, Counter, Executable, Gils, MAX_MAPPINGS, Mapping, Outcome, ProcessEntry, PythonRuntime,
     RING_BYTES, Settings, gate,
@@ -47,6 +48,9 @@ const GIL_HOOKS: [(&str, &str); 2] = [
     ("futex_enter", "sys_enter_futex"),
     ("futex_exit", "sys_exit_futex"),
 ];
+/// The map of the programs' messages, and what their targets begin with.
+const MESSAGES: &str = "AYA_LOGS";
+const MESSAGES_TARGET: &str = "profiler_ebpf";
 
 /// Largest ring buffer: enough for a second of 10,000 Hz on 64 CPUs.
 const MAX_RING_BYTES: u64 = 256 << 20;
@@ -121,6 +125,8 @@ pub struct Kernel {
     map_bytes: u64,
     /// Programs that are loaded later name it by this descriptor.
     _mappings: MapData,
+    /// What the programs say of themselves, when somebody listens.
+    messages: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Keeps the kernel's run time statistics on.
     _statistics: Option<OwnedFd>,
 }
@@ -168,10 +174,22 @@ impl Kernel {
         // Switched on before the first program runs; without it the cost
         // section says that it is missing.
         let statistics = aya::sys::enable_stats(Stats::RunTime).ok();
-        let mut ebpf = EbpfLoader::new()
-            .override_global("SETTINGS", &Shared(settings), true)
-            .map_max_entries("EVENTS", ring_bytes(options))
-            .load(OBJECT)?;
+        let debug = log::log_enabled!(target: MESSAGES_TARGET, log::Level::Debug);
+        let level = if debug {
+            aya_log::Level::Debug as u8
+        } else {
+            0
+        };
+        let settings = Shared(settings);
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global("SETTINGS", &settings, true)
+            .override_global(aya_log::LEVEL, &level, true)
+            .map_max_entries("EVENTS", ring_bytes(options));
+        if !debug {
+            loader.map_max_entries(MESSAGES, rustix::param::page_size() as u32);
+        }
+        let mut ebpf = loader.load(OBJECT)?;
         let map_bytes = ebpf.maps().map(|(_, map)| memory_of(map)).sum();
         let mappings = take(&mut ebpf, "MAPPINGS")?;
         let Map::Array(mappings_map) = mappings else {
@@ -182,6 +200,13 @@ impl Kernel {
         let tables_id = match ebpf.map("TABLES") {
             Some(Map::ArrayOfMaps(data)) => data.info()?.id(),
             _ => return Err(KernelError::Incomplete("TABLES")),
+        };
+        let messages = if debug {
+            EbpfLogger::init(&mut ebpf)
+                .inspect_err(|error| log::debug!("no messages of the programs: {error}"))
+                .ok()
+        } else {
+            None
         };
         let ring = EventRing::new(RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?);
         let mut kernel = Self {
@@ -198,6 +223,7 @@ impl Kernel {
             sample_period,
             map_bytes,
             _mappings: mappings_map,
+            messages,
             ebpf,
             _statistics: statistics,
         };
@@ -281,6 +307,14 @@ impl Kernel {
 
     pub fn sampled_cpus(&self) -> Vec<u32> {
         self.samplers.keys().copied().collect()
+    }
+
+    /// Logs what the programs said since the last call: at the level of
+    /// debugging only, at the others they say nothing.
+    pub fn log_messages(&mut self) {
+        if let Some(messages) = &mut self.messages {
+            messages.flush();
+        }
     }
 
     /// Publishes a process; its mappings must have been written before.

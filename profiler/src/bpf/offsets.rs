@@ -47,7 +47,6 @@ pub fn read(controller: Option<&str>) -> Result<KernelFacts, OffsetsError> {
     let offsets = KernelOffsets {
         task_flags: offset!("task_struct", "flags"),
         task_mm: offset!("task_struct", "mm"),
-        task_pid: offset!("task_struct", "pid"),
         task_tgid: offset!("task_struct", "tgid"),
         task_group_leader: offset!("task_struct", "group_leader"),
         task_start_boottime: offset!("task_struct", "start_boottime"),
@@ -63,8 +62,6 @@ pub fn read(controller: Option<&str>) -> Result<KernelFacts, OffsetsError> {
         css_set_default_cgroup: offset!("css_set", "dfl_cgrp"),
         css_set_subsystems: offset!("css_set", "subsys"),
         css_cgroup: offset!("cgroup_subsys_state", "cgroup"),
-        css_parent: offset!("cgroup_subsys_state", "parent"),
-        cgroup_self: offset!("cgroup", "self"),
         cgroup_kernfs_node: offset!("cgroup", "kn"),
         cgroup_root: offset!("cgroup", "root"),
         cgroup_root_hierarchy_id: offset!("cgroup_root", "hierarchy_id"),

@@ -6,6 +6,8 @@
 //! [`usage`] what it used. Nothing here waits for an engine while a recording
 //! runs.
 
+mod admit;
+mod describe;
 pub mod engines;
 mod files;
 mod groups;
@@ -15,10 +17,7 @@ mod scan;
 pub mod select;
 pub mod usage;
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
@@ -28,8 +27,8 @@ use engines::Engines;
 use groups::{GroupId, Groups, Hierarchy};
 pub use mounts::{Mounts, V1Controller};
 use paths::Place;
+use select::Pattern;
 pub use select::{CgroupIds, SelectError, Selection};
-use select::{Names, Pattern, there_are};
 use usage::{Subject, Watcher};
 
 /// At most this long a question before or after a recording waits for engines.
@@ -203,99 +202,6 @@ impl Containers {
         self.admit()
     }
 
-    /// Selects containers and cgroups by name (`web`, `pod/container`,
-    /// `namespace/pod`, a compose service), glob (`web*`), the first 4 or more
-    /// digits of an id, unit (`ssh.service`, `ssh`) or path of a cgroup.
-    ///
-    /// Waits up to five seconds for the names. Without a match now, a glob waits
-    /// for containers that start later; a name is an error.
-    pub fn select(&mut self, patterns: &[String]) -> Result<Selection, SelectError> {
-        self.engines.wait_for_list(ENGINE_PATIENCE);
-        self.engines.take();
-        let all: Vec<(GroupId, Vec<Names>)> = self
-            .groups
-            .ids()
-            .map(|group| (group, self.names_of(group)))
-            .collect();
-        let mut wanted = Vec::new();
-        for text in patterns {
-            let pattern = Pattern::parse(text)?;
-            let matching = |pattern: &Pattern| {
-                all.iter()
-                    .filter(|(_, names)| names.iter().any(|names| pattern.matches(names)))
-                    .map(|(group, _)| *group)
-                    .collect::<Vec<_>>()
-            };
-            let (by_path, by_id) = pattern.others();
-            let named = matching(&pattern);
-            let in_path = by_path.as_ref().map(matching).unwrap_or_default();
-            // A container called `docker` is not all that is below `/docker`;
-            // but `system.slice` is its services too.
-            let any_container = named
-                .iter()
-                .any(|&group| self.groups.get(group).place.is_container());
-            if !named.is_empty() && (any_container || in_path.is_empty()) {
-                wanted.push(pattern);
-                continue;
-            }
-            if let (Some(by_path), false) = (by_path, in_path.is_empty()) {
-                wanted.push(by_path);
-                continue;
-            }
-            let found = by_id.as_ref().map(matching).unwrap_or_default();
-            match (by_id, found.as_slice()) {
-                (Some(by_id), [_]) => wanted.push(by_id),
-                (Some(_), [_, _, ..]) => {
-                    return Err(SelectError::Ambiguous {
-                        pattern: text.clone(),
-                        which: found
-                            .iter()
-                            .map(|&group| self.groups.get(group).place.name.clone())
-                            .collect::<Vec<_>>()
-                            .join(", "),
-                    });
-                }
-                _ if matches!(pattern, Pattern::Glob(_)) => {
-                    self.note(
-                        NoteKind::Info,
-                        &format!("no container matched `{text}` at the start"),
-                    );
-                    wanted.push(pattern);
-                }
-                _ => {
-                    return Err(SelectError::Unknown {
-                        pattern: text.clone(),
-                        there_are: there_are(self.listing()),
-                    });
-                }
-            }
-        }
-        self.patterns = wanted;
-        self.groups.touch_all();
-        let ids = self.admit();
-        let mut names: Vec<String> = self
-            .groups
-            .ids()
-            .filter(|&group| self.wants(group))
-            .map(|group| self.display(group))
-            .collect();
-        names.sort();
-        names.dedup();
-        Ok(Selection { ids, names })
-    }
-
-    /// Containers first, then units, by name.
-    fn listing(&self) -> Vec<String> {
-        let mut names: Vec<(bool, String)> = self
-            .groups
-            .ids()
-            .map(|group| (!self.groups.get(group).place.is_container(), group))
-            .map(|(unit, group)| (unit, self.display(group)))
-            .collect();
-        names.sort();
-        names.into_iter().map(|(_, name)| name).collect()
-    }
-
     /// The recording's containers, by id, and what to know about them. Waits
     /// up to five seconds for engines that have not answered yet.
     pub fn finish(mut self) -> (Vec<Container>, Vec<Note>) {
@@ -329,7 +235,7 @@ impl Containers {
                 }
             });
         }
-        make_unique(&mut containers);
+        describe::make_unique(&mut containers);
         (containers, self.notes)
     }
 
@@ -338,35 +244,6 @@ impl Containers {
             kind,
             text: text.to_owned(),
         });
-    }
-
-    fn note_nameless(&mut self, problems: &[String]) {
-        let nameless: Vec<String> = self
-            .published
-            .iter()
-            .flatten()
-            .map(|&group| self.groups.get(group))
-            .filter(|group| group.place.is_container() && self.facts(&group.place).is_none())
-            .map(|group| group.place.name.clone())
-            .collect();
-        let Some(first) = nameless.first() else {
-            return;
-        };
-        let why = if problems.is_empty() {
-            "no engine of this host knows them".to_owned()
-        } else {
-            format!("could not ask {}", problems.join("; "))
-        };
-        let text = format!(
-            "{} shown by id ({first}{}): {why}. Set DOCKER_HOST if the engine listens elsewhere",
-            if nameless.len() == 1 {
-                "1 container is".to_owned()
-            } else {
-                format!("{} containers are", nameless.len())
-            },
-            if nameless.len() > 1 { ", …" } else { "" },
-        );
-        self.note(NoteKind::Missing, &text);
     }
 
     /// A container beats a plain cgroup, and version 1 beats version 2: on
@@ -498,170 +375,11 @@ impl Containers {
             }
         }
     }
-
-    /// Ids that have become wanted since the last call.
-    fn admit(&mut self) -> CgroupIds {
-        let touched = self.groups.take_touched();
-        let mut ids = CgroupIds::default();
-        if self.patterns.is_empty() {
-            return ids;
-        }
-        for group in touched {
-            let mut any = false;
-            for index in 0..self.groups.get(group).cgroups.len() {
-                let cgroup = &self.groups.get(group).cgroups[index];
-                if cgroup.admitted || !self.wants_cgroup(group, index) {
-                    continue;
-                }
-                match cgroup.hierarchy {
-                    Hierarchy::V2 => ids.v2.push(cgroup.id),
-                    Hierarchy::V1 => ids.v1.push(cgroup.id),
-                }
-                self.groups.get_mut(group).cgroups[index].admitted = true;
-                any = true;
-            }
-            if any {
-                self.publish(group);
-            }
-        }
-        ids
-    }
-
-    fn wants(&self, group: GroupId) -> bool {
-        (0..self.groups.get(group).cgroups.len()).any(|index| self.wants_cgroup(group, index))
-    }
-
-    fn wants_cgroup(&self, group: GroupId, index: usize) -> bool {
-        let cgroup = &self.groups.get(group).cgroups[index];
-        // With version 1 every task of such a host can be in the root of
-        // version 2: only the other one tells the host from containers.
-        if group == Groups::HOST
-            && cgroup.hierarchy == Hierarchy::V2
-            && self.mounts.v1_controller().is_some()
-        {
-            return false;
-        }
-        let names = self.names(group, &cgroup.path);
-        self.patterns.iter().any(|pattern| pattern.matches(&names))
-    }
-
-    fn names_of(&self, group: GroupId) -> Vec<Names> {
-        self.groups
-            .get(group)
-            .cgroups
-            .iter()
-            .map(|cgroup| self.names(group, &cgroup.path))
-            .collect()
-    }
-
-    fn facts(&self, place: &Place) -> Option<&engines::Facts> {
-        let facts = self.engines.facts.get(&place.id)?;
-        match facts.user {
-            None => Some(facts),
-            // A user's engine may say anything: it is believed about what
-            // runs under the user's own cgroup.
-            Some(user) => place
-                .path
-                .split('/')
-                .any(|part| part == format!("user-{user}.slice"))
-                .then_some(facts),
-        }
-    }
-
-    fn names(&self, group: GroupId, path: &str) -> Names {
-        let place = &self.groups.get(group).place;
-        let mut names = vec![place.name.clone()];
-        if let Some(facts) = self.facts(place) {
-            names.push(facts.name.clone());
-            if !facts.pod.is_empty() {
-                names.push(facts.display());
-                names.push(facts.pod.clone());
-                names.push(format!("{}/{}", facts.namespace, facts.pod));
-                names.push(format!("{}/{}", facts.namespace, facts.display()));
-            }
-            names.extend(facts.labels.get("com.docker.compose.service").cloned());
-        }
-        Names {
-            names,
-            id: place.id.clone(),
-            path: path.to_owned(),
-        }
-    }
-
-    fn display(&self, group: GroupId) -> String {
-        let place = &self.groups.get(group).place;
-        match self.facts(place).map(engines::Facts::display) {
-            Some(name) if !name.is_empty() => name,
-            _ => place.name.clone(),
-        }
-    }
-
-    fn describe(&self, group: GroupId) -> Container {
-        let entry = self.groups.get(group);
-        let place = &entry.place;
-        let mut container = Container {
-            name: self.display(group),
-            kind: place.kind,
-            id: place.id.clone(),
-            // The name is not known, the uid is.
-            pod: place.pod_uid.clone(),
-            cgroup: entry.path().to_owned(),
-            ..Container::default()
-        };
-        if let Some(facts) = self.facts(place) {
-            container.kind = facts.kind;
-            container.image = facts.image.clone();
-            container.labels = facts
-                .labels
-                .iter()
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect();
-            container.namespace = facts.namespace.clone();
-            if !facts.pod.is_empty() {
-                container.pod = facts.pod.clone();
-            }
-        }
-        if !place.pod_uid.is_empty() {
-            for (key, value) in [
-                ("kubernetes.pod.uid", &place.pod_uid),
-                ("kubernetes.qos", &place.qos),
-            ] {
-                container.labels.push((key.to_owned(), value.clone()));
-            }
-        }
-        container
-    }
 }
 
 impl Default for Containers {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// Two engines can have a `web` each.
-fn make_unique(containers: &mut [Container]) {
-    let mut uses: HashMap<String, usize> = HashMap::new();
-    for container in containers.iter() {
-        *uses.entry(container.name.clone()).or_default() += 1;
-    }
-    let mut taken = std::collections::HashSet::new();
-    for (index, container) in containers.iter_mut().enumerate() {
-        // The host keeps its name.
-        if index > 0 && uses.get(&container.name).is_some_and(|&uses| uses > 1) {
-            let more = if container.id.is_empty() {
-                container.cgroup.as_str()
-            } else {
-                paths::short_id(&container.id)
-            };
-            container.name = format!("{}-{more}", container.name);
-        }
-        let name = container.name.clone();
-        let mut number = 2;
-        while !taken.insert(container.name.clone()) {
-            container.name = format!("{name}-{number}");
-            number += 1;
-        }
     }
 }
 

@@ -59,19 +59,15 @@ fn sampling_clock(host: &Host) -> Check {
 fn cycles(host: &Host) -> Check {
     const NAME: &str = "sampling clock: CPU cycles";
     match open(host, Hardware::CPU_CYCLES) {
-        Ok(_) => Check::ok(NAME, "opens for all processes"),
+        Ok(_) => Check::ok(NAME, "opens; this version samples by the CPU timer"),
         Err(error) if !host.capabilities().may_record() => {
             Check::unknown(NAME, format!("not tried as root would: {error}"))
         }
-        Err(error) => Check::limited(NAME, format!("does not open: {error}"))
-            .costs(
-                "sampling is by the CPU timer: kernel code that runs with interrupts off is seen \
-                 when it turns them on",
-            )
-            .remedy(
-                "run it on a machine with hardware counters: bare metal, or a virtual machine \
-                 with a virtual PMU",
-            ),
+        // Nothing is lost by it.
+        Err(error) => Check::ok(
+            NAME,
+            format!("does not open ({error}); this version samples by the CPU timer"),
+        ),
     }
 }
 

@@ -33,6 +33,8 @@ impl Version {
 }
 
 const HEADER_SIZE: usize = 8;
+/// Between the last function and the end of the code.
+const MAX_PADDING: u64 = 64;
 /// Of a function with a flag byte: `internal/abi.FuncFlagTopFrame`.
 const TOP_FRAME: u8 = 1;
 
@@ -72,21 +74,23 @@ impl<'a> GoFunction<'a> {
 impl<'a> Elf<'a> {
     /// Go's table of functions, if this was built by Go's own compiler.
     pub fn go_pclntab(&self) -> Option<GoTable<'a>> {
-        let text = self.section(".text").map(|section| section.address);
+        let text = self.section(".text").and_then(|section| {
+            let end = section.address.checked_add(section.data.len() as u64)?;
+            Some(section.address..end)
+        });
         // Position-independent executables have it among what is relocated.
         [".gopclntab", ".data.rel.ro.gopclntab"]
             .iter()
             .filter_map(|name| self.section(name))
             .find_map(|section| match section.data {
-                Cow::Borrowed(data) => GoTable::parse(data, text),
+                Cow::Borrowed(data) => GoTable::parse(data, text.clone()),
                 Cow::Owned(_) => None,
             })
             .or_else(|| {
                 if self.has_sections() {
                     return None;
                 }
-                let text = self.executable_ranges().first()?.start;
-                self.search(Some(text))
+                self.search()
             })
     }
 
@@ -94,15 +98,10 @@ impl<'a> Elf<'a> {
         self.section(".go.buildinfo").is_some() || self.go_pclntab().is_some()
     }
 
-    /// Functions by address with their names, files and lines: what is left
-    /// of the symbols in a stripped Go executable.
-    pub fn go_symbols(&self) -> Option<GoTable<'a>> {
-        self.go_pclntab()
-    }
-
     /// Without section headers the header must do: its magic, two zero bytes,
     /// an instruction quantum of 1 and pointers of 8 bytes, 32-aligned.
-    fn search(&self, text: Option<u64>) -> Option<GoTable<'a>> {
+    fn search(&self) -> Option<GoTable<'a>> {
+        let text = self.executable_ranges().into_iter().next();
         self.segments()
             .iter()
             .filter_map(|segment| self.bytes_at(segment.address))
@@ -110,16 +109,18 @@ impl<'a> Elf<'a> {
                 (0..bytes.len()).step_by(32).find_map(|start| {
                     let rest = bytes.get(start..)?;
                     (rest.get(4..HEADER_SIZE)? == [0, 0, 1, 8])
-                        .then(|| GoTable::parse(rest, text))?
+                        .then(|| GoTable::parse(rest, text.clone()))?
                 })
             })
     }
 }
 
 impl<'a> GoTable<'a> {
-    /// `text`: the start of the code for tables that do not say it, as those
-    /// that the dynamic linker relocates and those of Go 1.26.
-    fn parse(data: &'a [u8], text: Option<u64>) -> Option<Self> {
+    /// `data` is the table, `text` the addresses of the code: for tables that
+    /// do not say where it starts, as those that the dynamic linker relocates
+    /// and those of Go 1.26. `None` when it is no table, or when it cannot be
+    /// told what its addresses count from.
+    pub fn parse(data: &'a [u8], text: Option<Range<u64>>) -> Option<Self> {
         let mut reader = Reader::new(data);
         let version = Version::of(reader.u32()?)?;
         reader.skip(2)?;
@@ -152,14 +153,22 @@ impl<'a> GoTable<'a> {
             table.values = word()?;
             table.functions = word()?;
         }
-        if version >= Version::Go1_18 && table.text == 0 {
-            table.text = text?;
+        let text = text.filter(|_| version >= Version::Go1_18 && table.text == 0);
+        if let Some(text) = &text {
+            table.text = text.start;
         }
         // One more entry than functions: the end of the last.
         let size = table.entry_size().checked_mul(count)?;
         let end = table.functions.checked_add(size)?;
         if end > data.len() || count == 0 {
             return None;
+        }
+        // Where C's linker put other code around Go's, its start is not Go's.
+        if let Some(text) = text {
+            let (end, _) = table.entry(count)?;
+            if !(0..MAX_PADDING).contains(&text.end.checked_sub(end)?) {
+                return None;
+            }
         }
         if version == Version::Go1_2 {
             let position = end.checked_add(8)?;

@@ -321,6 +321,7 @@ impl Session {
             }
         };
         ring.drain(BATCH, consume);
+        kernel.log_messages();
         let answered = self.containers.newly_wanted();
         self.want_cgroups(&wanted);
         self.want_cgroups(&answered);

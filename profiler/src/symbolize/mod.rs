@@ -2,7 +2,8 @@
 //!
 //! Names come from symbol tables, which are read with care in this process
 //! (`elf`, `symbols`); lines and inlined functions from DWARF, which a child
-//! process reads (`dwarf`, `isolate`). Nothing is kept between executables:
+//! process reads (`dwarf`, `isolate`). Where both say nothing of a Go
+//! executable, the table of Go's runtime does (`go`). Nothing is kept between executables:
 //! each is asked for once, with all of its addresses.
 
 mod debug_file;
@@ -10,6 +11,7 @@ mod debuginfod;
 mod dwarf;
 mod elf;
 mod frames;
+mod go;
 mod isolate;
 mod kernel;
 mod minidebug;
@@ -208,6 +210,7 @@ impl Symbolizer {
                 batch.lines(elf, alternate.as_ref(), detail, source);
             }
         }
+        batch.go(&elf, self.options.lines);
         let mut resolved = batch.resolved(self.options.demangle);
         if let Some(debuginfod) = &mut self.debuginfod {
             resolved.notices.append(&mut debuginfod.notices);
@@ -370,6 +373,45 @@ impl Batch {
             Err(error) => self
                 .notices
                 .push(format!("no lines from its debug information: {error}")),
+        }
+    }
+
+    /// Names, and lines if they are wanted, of what has none yet.
+    fn go(&mut self, elf: &Elf<'_, File>, lines: bool) {
+        let Some(section) = go::table(elf) else {
+            return;
+        };
+        let (places, addresses): (Vec<usize>, Vec<u64>) = self
+            .addresses
+            .iter()
+            .enumerate()
+            .filter(|&(place, _)| {
+                self.names[place].is_none() || (lines && self.frames[place].is_empty())
+            })
+            .unzip();
+        if addresses.is_empty() {
+            return;
+        }
+        match go::look_up(elf, section, &addresses) {
+            Ok(found) => {
+                let mut any = false;
+                for (place, frame) in places.into_iter().zip(found) {
+                    let Some(mut frame) = frame else {
+                        continue;
+                    };
+                    any = true;
+                    self.names[place].get_or_insert(std::mem::take(&mut frame.name));
+                    if lines && self.frames[place].is_empty() {
+                        self.frames[place].push(frame);
+                    }
+                }
+                if any {
+                    self.source(go::SOURCE);
+                }
+            }
+            Err(error) => self
+                .notices
+                .push(format!("{} is not used: {error}", section.name)),
         }
     }
 

@@ -246,6 +246,154 @@ fn cpp_is_demangled() {
     }
 }
 
+const GO: &str = r#"package main
+
+import (
+	"fmt"
+	"os"
+	"sort"
+)
+
+type pair[T any] struct{ a, b T }
+
+//go:noinline
+func (p *pair[T]) swap() { p.a, p.b = p.b, p.a }
+
+//go:noinline
+func inner(values []int) int {
+	sort.Ints(values)
+	func() { defer fmt.Println(values) }()
+	return values[0]
+}
+
+func main() {
+	p := pair[string]{os.Args[0], "b"}
+	p.swap()
+	fmt.Println(p, inner([]int{3, 1, 2}))
+}
+"#;
+
+fn go(directory: &Path, name: &str, flags: &[&str]) -> PathBuf {
+    let (file, program) = (directory.join("main.go"), directory.join(name));
+    fs::write(&file, GO).unwrap();
+    run(Command::new("go")
+        .args(["build", "-o"])
+        .arg(&program)
+        .args(flags)
+        .arg(&file)
+        .current_dir(directory));
+    program
+}
+
+/// As [`addr2line`]; Go's knows no inlined functions.
+fn go_addr2line(program: &Path, addresses: &[u64]) -> Vec<(String, String, u32)> {
+    let list = program.with_extension("addresses");
+    let text: String = addresses.iter().map(|a| format!("{a:#x}\n")).collect();
+    fs::write(&list, text).unwrap();
+    let text = run(Command::new("go")
+        .args(["tool", "addr2line"])
+        .arg(program)
+        .stdin(File::open(list).unwrap()));
+    let lines: Vec<&str> = text.lines().collect();
+    lines
+        .chunks_exact(2)
+        .map(|pair| {
+            let (file, line) = pair[1].rsplit_once(':').unwrap();
+            (pair[0].to_owned(), file.to_owned(), line.parse().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn stripped_go_as_its_own_addr2line_sees_the_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let whole = go(directory.path(), "whole", &[]);
+    let functions = functions(&whole, &[]);
+    // Without sizes nothing tells where hand-written assembly ends.
+    let (own, library): (Vec<_>, Vec<_>) = functions
+        .iter()
+        .filter(|(_, size, _)| *size > 1)
+        .partition(|(_, _, name)| name.starts_with("main."));
+    assert!(own.len() >= 4, "{own:?}");
+    let addresses: Vec<u64> = own
+        .into_iter()
+        .flat_map(|&(start, size, _)| start..start + size)
+        .chain(
+            library
+                .into_iter()
+                .flat_map(|&(start, size, _)| [start, start + size / 2, start + size - 1]),
+        )
+        .collect();
+    assert!(addresses.len() > 3000);
+    let expected = go_addr2line(&whole, &addresses);
+    assert_eq!(expected.len(), addresses.len());
+
+    for (name, flags, symbols) in [
+        ("stripped", "-ldflags=-s -w", "gopclntab"),
+        ("no-dwarf", "-ldflags=-w", "symtab, gopclntab"),
+    ] {
+        let program = go(directory.path(), name, &[flags]);
+        let resolved = resolve(Options::default(), &program, &addresses);
+        assert_eq!(resolved.symbols, symbols);
+        assert!(resolved.notices.is_empty(), "{:?}", resolved.notices);
+        for ((address, frames), expected) in addresses.iter().zip(&resolved.frames).zip(&expected) {
+            let mut shown = shown(frames);
+            if symbols.starts_with("symtab") {
+                // The symbol table has its own spelling of generic functions
+                // and of assembly.
+                shown[0].0.clone_from(&expected.0);
+            }
+            assert_eq!(shown, std::slice::from_ref(expected), "{address:x} {name}");
+        }
+        let definition = |wanted: &str| {
+            let frame = resolved.frames.iter().flatten();
+            frame
+                .clone()
+                .find(|frame| frame.name == wanted)
+                .map(|frame| frame.definition_line)
+        };
+        assert_eq!(definition("main.inner"), Some(15));
+        let bare = Options {
+            lines: false,
+            ..Options::default()
+        };
+        let resolved = resolve(bare, &program, &addresses[..1]);
+        let [frame] = resolved.frames[0].as_slice() else {
+            panic!("{resolved:?}")
+        };
+        assert_eq!((&*frame.file, frame.line), ("", 0));
+    }
+    // What the debug information says stays.
+    let resolved = resolve(Options::default(), &whole, &addresses);
+    assert_eq!(resolved.symbols, "symtab, DWARF");
+}
+
+#[test]
+fn a_damaged_go_table_is_a_notice() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = go(directory.path(), "stripped", &["-ldflags=-s -w"]);
+    let mut data = fs::read(&program).unwrap();
+    let file = File::open(&program).unwrap();
+    let elf = Elf::parse(&file).unwrap();
+    let (table, text) = (go::table(&elf).unwrap(), elf.section(".text").unwrap());
+    let addresses: Vec<u64> = (text.address..text.address + text.size)
+        .step_by(997)
+        .collect();
+    let start = table.offset as usize;
+    data[start + 64..start + table.size as usize].fill(0x01);
+    fs::write(&program, &data).unwrap();
+    let resolved = resolve(Options::default(), &program, &addresses);
+    assert_eq!(resolved.frames.len(), addresses.len());
+    data[start..start + 64].fill(0);
+    fs::write(&program, &data).unwrap();
+    let resolved = resolve(Options::default(), &program, &addresses);
+    assert!(resolved.frames.iter().all(Vec::is_empty));
+    let [notice] = resolved.notices.as_slice() else {
+        panic!("{:?}", resolved.notices)
+    };
+    assert!(notice.contains(".gopclntab is not used"), "{notice}");
+}
+
 /// Address in the ELF file of an address in this process.
 fn own_address(pointer: usize) -> u64 {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();

@@ -21,14 +21,14 @@ fn output(name: &str) -> PathBuf {
     directory.join(name)
 }
 
-fn open(recording: &Recording, name: &str) -> Option<Page> {
-    let browser = Browser::start()?;
+fn open(recording: &Recording, name: &str) -> Page {
+    let browser = Browser::start();
     recording.check().expect("a sound recording");
     let mut bytes = Vec::new();
     html::write(recording, &mut bytes).expect("written");
     let file = output(name);
     std::fs::write(&file, bytes).expect("the page is written");
-    Some(browser.open(&file))
+    browser.open(&file)
 }
 
 // The same numbers, from the model.
@@ -99,9 +99,7 @@ fn assert_clean(page: &Page) {
 #[test]
 fn shows_what_the_model_says() {
     let recording = recordings::shop();
-    let Some(mut page) = open(&recording, "shop.html") else {
-        return;
-    };
+    let mut page = open(&recording, "shop.html");
     let total = recording.total(Source::OnCpu) as f64;
     assert_eq!(
         page.number("document.getElementById('filter-total').dataset.weight"),
@@ -247,9 +245,7 @@ fn shows_what_the_model_says() {
 #[test]
 fn exports_what_it_shows() {
     let recording = recordings::shop();
-    let Some(mut page) = open(&recording, "shop-export.html") else {
-        return;
-    };
+    let mut page = open(&recording, "shop-export.html");
     page.eval(
         "URL.createObjectURL = blob => { globalThis.saved = blob; return '#saved'; };
          navigator.clipboard.writeText = async text => { globalThis.copied = text; };",
@@ -306,9 +302,7 @@ fn exports_what_it_shows() {
 #[test]
 fn percentages_add_up() {
     let recording = recordings::shop();
-    let Some(mut page) = open(&recording, "shop-tables.html") else {
-        return;
-    };
+    let mut page = open(&recording, "shop-tables.html");
     let total = recording.total(Source::OnCpu) as f64;
     for tab in ["containers", "processes", "threads", "functions"] {
         page.click_on(&format!("#tab-{tab}"));
@@ -338,9 +332,7 @@ fn percentages_add_up() {
 #[test]
 fn fits_phone_laptop_and_wide_screen() {
     let recording = recordings::shop();
-    let Some(mut page) = open(&recording, "shop-sizes.html") else {
-        return;
-    };
+    let mut page = open(&recording, "shop-sizes.html");
     for (name, width, height) in [
         ("phone", 390, 844),
         ("laptop", 1280, 800),
@@ -385,9 +377,7 @@ fn fits_phone_laptop_and_wide_screen() {
 
 #[test]
 fn an_empty_recording_says_so() {
-    let Some(mut page) = open(&Recording::default_with_host(), "empty.html") else {
-        return;
-    };
+    let mut page = open(&Recording::default_with_host(), "empty.html");
     assert!(
         page.text("document.getElementById('sentence').textContent")
             .contains("Nothing was recorded")
@@ -405,9 +395,7 @@ fn an_empty_recording_says_so() {
 
 #[test]
 fn an_old_browser_gets_the_facts_and_a_reason() {
-    let Some(mut page) = open(&recordings::shop(), "shop-old.html") else {
-        return;
-    };
+    let mut page = open(&recordings::shop(), "shop-old.html");
     page.call(
         "Page.addScriptToEvaluateOnNewDocument",
         serde_json::json!({ "source": "delete globalThis.DecompressionStream" }),
@@ -492,9 +480,7 @@ fn report(what: &str, times: &[f64]) {
 #[test]
 fn stays_fluid_at_100_000_stacks() {
     let recording = recordings::large();
-    let Some(mut page) = open(&recording, "large.html") else {
-        return;
-    };
+    let mut page = open(&recording, "large.html");
     let size = std::fs::metadata(output("large.html"))
         .expect("the page")
         .len();

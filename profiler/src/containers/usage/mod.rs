@@ -103,7 +103,8 @@ impl Watcher {
 
 struct Watched {
     subject: Subject,
-    /// When it was first seen in this recording.
+    /// When its counters were first and last read: of one that is new, when
+    /// it was heard of.
     since: Instant,
     until: Instant,
     next: Instant,
@@ -256,6 +257,7 @@ impl Watched {
         }
         if !self.seen && !self.fresh {
             self.first = usage.clone();
+            self.since = now;
         }
         if let Some(traffic) = traffic {
             let known = !namespaces.insert(traffic.namespace);

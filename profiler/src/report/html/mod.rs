@@ -24,8 +24,8 @@ const STYLE: &str = concat!(
 );
 
 /// The viewer, one job a file. They share one scope; the order only matters
-/// for what runs at once, so `app.js` is last.
-const SCRIPTS: [&str; 18] = [
+/// for what runs at once, so `start.js` is last.
+const SCRIPTS: [&str; 20] = [
     include_str!("viewer/dom.js"),
     include_str!("viewer/format.js"),
     include_str!("viewer/data.js"),
@@ -43,7 +43,9 @@ const SCRIPTS: [&str; 18] = [
     include_str!("viewer/header.js"),
     include_str!("viewer/quality.js"),
     include_str!("viewer/keyboard.js"),
+    include_str!("viewer/events.js"),
     include_str!("viewer/app.js"),
+    include_str!("viewer/start.js"),
 ];
 
 const BODY: &str = include_str!("viewer/body.html");

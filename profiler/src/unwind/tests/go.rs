@@ -77,7 +77,7 @@ fn position_independent_ones_too() {
 fn assert_names_and_lines(data: &[u8]) {
     let elf = Elf::parse(data).expect("an ELF file");
     assert!(elf.is_go());
-    let symbols = elf.go_symbols().expect("symbols");
+    let symbols = elf.go_pclntab().expect("symbols");
     let table = build(&elf).expect("a table");
     let function = |name: &str| {
         symbols
@@ -143,7 +143,7 @@ fn a_table_that_is_cut_short() {
         if let Ok(table) = build(&elf) {
             table.check(&elf.executable_ranges());
         }
-        if let Some(table) = elf.go_symbols() {
+        if let Some(table) = elf.go_pclntab() {
             for function in table.functions() {
                 let _ = table.line(&function, function.start);
             }

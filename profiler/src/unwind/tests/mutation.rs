@@ -106,7 +106,7 @@ fn visit(data: &[u8]) {
     if let Ok(table) = build(&elf) {
         table.check(&elf.executable_ranges());
     }
-    if let Some(symbols) = elf.go_symbols() {
+    if let Some(symbols) = elf.go_pclntab() {
         for function in symbols.functions().take(100) {
             let _ = function.name();
             let _ = symbols.line(&function, function.start);
