@@ -59,6 +59,8 @@ pub struct Executable {
     table: Option<Arc<TableMemory>>,
     /// Where a C library keeps the values of thread-specific keys.
     pub thread_specific: Option<ThreadSpecific>,
+    /// Why frames of the interpreter that it holds are not shown.
+    unsupported: Option<String>,
     /// A process that maps it: the way to its container's files.
     pub seen_in: u32,
     /// Frames that lie in it were recorded.
@@ -183,6 +185,17 @@ impl Executables {
             })
     }
 
+    /// Executables with interpreters whose frames are missing from the
+    /// recording, and why.
+    pub fn unsupported(&self) -> impl Iterator<Item = (std::path::Display<'_>, &str)> {
+        self.sampled().filter_map(|(_, executable)| {
+            Some((
+                executable.path.display(),
+                executable.unsupported.as_deref()?,
+            ))
+        })
+    }
+
     /// Bytes of the tables in the kernel.
     pub fn table_bytes(&self) -> u64 {
         // Executables of the same contents share one.
@@ -276,6 +289,7 @@ impl Executables {
                     state: TableState::NotAsked,
                     table: None,
                     thread_specific,
+                    unsupported: None,
                     seen_in: tgid,
                     sampled: false,
                 });
@@ -390,7 +404,7 @@ impl Executables {
                     return;
                 };
                 executable.state = TableState::Building;
-                workers.ask(id, &executable.origin, slot, demand);
+                workers.ask(id, &executable.origin, &executable.path, slot, demand);
             }
             TableState::Building if demand > 0 => workers.press(id),
             _ => {}
@@ -409,11 +423,12 @@ impl Executables {
                 runtime,
             }) => {
                 executable.table = Some(table);
-                if let Some(runtime) = runtime
-                    && let Err(error) = self.runtimes.publish(&runtime, kernel, &mut info)
-                {
-                    log::warn!("{}: {error}", executable.path.display());
-                }
+                executable.unsupported = runtime.and_then(|runtime| {
+                    self.runtimes
+                        .publish(&runtime, kernel, &mut info)
+                        .map_err(|error| error.to_string())
+                        .err()
+                });
                 let new_state = if info.state == state::FRAME_POINTERS {
                     TableState::FramePointers
                 } else {

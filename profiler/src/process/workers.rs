@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fs::File,
+    path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread::JoinHandle,
 };
@@ -62,6 +63,7 @@ pub struct Outcome {
 
 struct Job {
     origin: Origin,
+    path: PathBuf,
     /// The executable keeps it until the job is done.
     slot: u32,
     /// Samples that ended for want of this table.
@@ -140,13 +142,14 @@ impl Workers {
     }
 
     /// Asks for a table, or says that it is wanted more.
-    pub fn ask(&self, id: ExecutableId, origin: &Origin, slot: u32, demand: u64) {
+    pub fn ask(&self, id: ExecutableId, origin: &Origin, path: &Path, slot: u32, demand: u64) {
         let mut queue = self.shared.lock();
         queue
             .jobs
             .entry(id)
             .or_insert_with(|| Job {
                 origin: origin.clone(),
+                path: path.to_owned(),
                 slot,
                 demand: 0,
                 size: origin.size(),
@@ -279,7 +282,7 @@ fn build(job: &Job, cache: &Mutex<Cache>) -> Result<Outcome, String> {
     }
     let elf = parse(image.bytes())?;
     let mut outcome = build_from(&elf)?;
-    outcome.runtime = runtimes::recognise(file, &elf);
+    outcome.runtime = runtimes::recognise(file, &elf, &job.path);
     let Outcome {
         table,
         info,

@@ -7,11 +7,12 @@
 //! length and string is checked and bounded.
 
 pub mod memory;
+mod others;
 pub mod python;
 mod registry;
 pub mod v8;
 
-use std::{fs::File, sync::Arc};
+use std::{fs::File, path::Path, sync::Arc};
 
 pub use memory::{Memory, ProcessMemory, Unreadable};
 pub use registry::{Recognised, Registry};
@@ -20,9 +21,12 @@ use crate::elf::Elf;
 
 /// What interpreter an executable holds, if any. Costs a few small reads of a
 /// file that holds none.
-pub fn recognise(file: &File, elf: &Elf<'_>) -> Option<Recognised> {
-    Some(match python::recognise(file, elf)? {
+pub fn recognise(file: &File, elf: &Elf<'_>, path: &Path) -> Option<Recognised> {
+    let python = python::recognise(file, elf).map(|python| match python {
         Ok(python) => Recognised::Python(Arc::new(python)),
-        Err(unsupported) => Recognised::Unsupported(unsupported.to_string()),
-    })
+        Err(unsupported) => Recognised::Unsupported(format!(
+            "{unsupported}: its functions are shown as native code"
+        )),
+    });
+    python.or_else(|| others::recognise(path).map(Recognised::Unsupported))
 }

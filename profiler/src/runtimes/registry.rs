@@ -1,8 +1,9 @@
 //! Builds of interpreters that the kernel side knows, by their index there.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use profiler_ebpf::{Executable, MAX_PYTHONS, interpreter};
+use thiserror::Error;
 
 use super::python::Interpreter;
 use crate::bpf::{Kernel, KernelError};
@@ -15,10 +16,20 @@ pub enum Recognised {
     Unsupported(String),
 }
 
+/// Why the frames of an interpreter are not shown.
+#[derive(Debug, Error)]
+pub enum NotShown {
+    #[error("{0}")]
+    Unsupported(String),
+    #[error("more than {MAX_PYTHONS} builds of CPython at a time: its frames are not shown")]
+    Full,
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
 #[derive(Default)]
 pub struct Registry {
     pythons: Vec<Arc<Interpreter>>,
-    unsupported: BTreeSet<String>,
 }
 
 impl Registry {
@@ -29,51 +40,37 @@ impl Registry {
         recognised: &Recognised,
         kernel: &mut Kernel,
         info: &mut Executable,
-    ) -> Result<(), KernelError> {
+    ) -> Result<(), NotShown> {
         match recognised {
             Recognised::Python(python) => {
-                let Some(index) = self.python_index(python, kernel)? else {
-                    self.unsupported.insert(format!(
-                        "more than {MAX_PYTHONS} builds of CPython at a time: the rest are \
-                         shown as native code"
-                    ));
-                    return Ok(());
-                };
+                info.runtime_index = self.python_index(python, kernel)?;
                 info.runtime = interpreter::PYTHON;
-                info.runtime_index = index;
                 info.interpreter = python.evaluator;
+                Ok(())
             }
-            Recognised::Unsupported(why) => {
-                self.unsupported.insert(why.clone());
-            }
+            Recognised::Unsupported(why) => Err(NotShown::Unsupported(why.clone())),
         }
-        Ok(())
     }
 
     fn python_index(
         &mut self,
         python: &Arc<Interpreter>,
         kernel: &mut Kernel,
-    ) -> Result<Option<u32>, KernelError> {
+    ) -> Result<u32, NotShown> {
         let known = self.pythons.iter().position(|known| known == python);
         if let Some(index) = known {
-            return Ok(Some(index as u32));
+            return Ok(index as u32);
         }
         if self.pythons.len() >= MAX_PYTHONS {
-            return Ok(None);
+            return Err(NotShown::Full);
         }
         let index = self.pythons.len() as u32;
         kernel.set_python(index, python.runtime)?;
         self.pythons.push(Arc::clone(python));
-        Ok(Some(index))
+        Ok(index)
     }
 
     pub fn python(&self, index: u32) -> Option<&Arc<Interpreter>> {
         self.pythons.get(index as usize)
-    }
-
-    /// Why frames of some interpreters are not shown, for the report.
-    pub fn unsupported(&self) -> impl Iterator<Item = &str> {
-        self.unsupported.iter().map(String::as_str)
     }
 }

@@ -333,8 +333,8 @@ pub fn notes(kernel: &Kernel, table: &ProcessTable, quality: &Quality) -> Vec<No
             ),
         );
     }
-    for why in table.executables.runtimes.unsupported() {
-        note(NoteKind::Missing, why.to_owned());
+    for (path, why) in table.executables.unsupported() {
+        note(NoteKind::Missing, format!("{path}: {why}"));
     }
     for (path, reason) in table.executables.failures() {
         note(
