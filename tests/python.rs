@@ -44,30 +44,10 @@ fn shares_and_order_of_every_version() -> Result<()> {
 }
 
 fn check(python: &Interpreter) -> Result<()> {
-    let scratch = tempfile::tempdir()?;
     let program = programs::source("shares.py");
     let mut target = python.start(&program, &["8"])?;
     std::thread::sleep(Duration::from_millis(1000));
-    let saved = scratch.path().join("x.profile");
-    let pid = target.pid().to_string();
-    let path = saved.to_str().context("a path in UTF-8")?;
-    let output = profiler::run(&[
-        "--mode",
-        "system",
-        "--pid",
-        &pid,
-        "--duration",
-        SECONDS,
-        "--frequency",
-        "997",
-        "--output",
-        path,
-    ])?;
-    ensure!(
-        output.status.success(),
-        "the recording failed: {}",
-        profiler::messages(&output)
-    );
+    let recorded = Recorded::of(&["--pid", &target.pid().to_string()])?;
     target.wait(Duration::from_secs(20))?;
     let mut text = String::new();
     target
@@ -77,18 +57,161 @@ fn check(python: &Interpreter) -> Result<()> {
         .context("no output")?
         .read_to_string(&mut text)?;
     let expected = Expected::parse(&text)?;
-
-    let report: serde_json::Value = serde_json::from_str(&profiler::render(&saved, "json")?)?;
-    let complete = completeness(&report, &python.version)?;
+    let complete = recorded.complete(&python.version)?;
     println!("{complete:.2} % complete");
-    let folded = Folded::parse(&profiler::render(&saved, "folded")?)?;
-    check_shares(&folded, &expected)?;
-    check_order(&folded, &program)?;
+    check_shares(&recorded.folded, &expected)?;
+    check_order(&recorded.folded, &program)?;
     ensure!(
         complete >= COMPLETE,
         "{complete:.2} % of the stacks are whole:{}",
-        folded.examples(|stack| stack.frames.iter().any(|frame| frame.contains("missing")))
+        recorded.folded.examples(missing)
     );
+    Ok(())
+}
+
+/// A recording of some seconds, in two formats.
+struct Recorded {
+    report: serde_json::Value,
+    folded: Folded,
+}
+
+impl Recorded {
+    fn of(scope: &[&str]) -> Result<Self> {
+        let scratch = tempfile::tempdir()?;
+        let saved = scratch.path().join("x.profile");
+        let path = saved.to_str().context("a path in UTF-8")?;
+        let options = [
+            "--mode",
+            "system",
+            "--duration",
+            SECONDS,
+            "--frequency",
+            "997",
+        ];
+        let output = profiler::run(&[&options, scope, &["--output", path]].concat())?;
+        ensure!(
+            output.status.success(),
+            "the recording failed: {}",
+            profiler::messages(&output)
+        );
+        Ok(Self {
+            report: serde_json::from_str(&profiler::render(&saved, "json")?)?,
+            folded: Folded::parse(&profiler::render(&saved, "folded")?)?,
+        })
+    }
+
+    /// Percent of the stacks with this version's frames that are whole.
+    fn complete(&self, version: &str) -> Result<f64> {
+        let runtimes = self.report["quality"]["runtimes"]
+            .as_array()
+            .context("no quality by runtime")?;
+        let name = format!("CPython {version}");
+        let runtime = runtimes
+            .iter()
+            .find(|runtime| {
+                runtime["runtime"]
+                    .as_str()
+                    .is_some_and(|text| text.starts_with(&name))
+            })
+            .with_context(|| format!("the report knows no {name}: {runtimes:?}"))?;
+        let number = |field: &str| runtime[field].as_f64().unwrap_or_default();
+        ensure!(
+            number("stacks") > 200.0,
+            "only {} stacks of {name}",
+            number("stacks")
+        );
+        Ok(100.0 * number("complete") / number("stacks"))
+    }
+}
+
+/// Whether something of the stack is missing.
+fn missing(stack: &Stack) -> bool {
+    stack.truncated() || stack.frames.iter().any(|frame| frame.contains("missing"))
+}
+
+/// Children that fork without exec have whole stacks from their first sample,
+/// with the names that their own memory holds.
+#[test]
+fn forked_workers() -> Result<()> {
+    for python in pythons::all()? {
+        let target = python.start(&programs::source("forks.py"), &["30"])?;
+        std::thread::sleep(Duration::from_millis(1500));
+        let mut recorded = Recorded::of(&["--containers", "all"])?;
+        let whole = recorded.complete(&python.version)?;
+        drop(target);
+        let folded = &mut recorded.folded;
+        folded.keep(|stack| stack.frames.iter().any(|frame| frame.contains("forks.py")));
+        let named = |stack: &Stack| {
+            let names: Vec<&str> = stack
+                .frames
+                .iter()
+                .filter(|frame| location(frame).is_some())
+                .map(|frame| function(frame))
+                .collect();
+            names.starts_with(&["<module>", "worker"])
+        };
+        let seconds = folded.total() / 1e9;
+        let share = folded.share(named);
+        println!(
+            "CPython {}: {whole:.2} % complete, {share:.1} % of {seconds:.1} s in workers",
+            python.name
+        );
+        ensure!(whole >= COMPLETE, "{}: {whole:.2} % complete", python.name);
+        ensure!(
+            share > 80.0 && seconds > 1.0,
+            "{}: only {share:.1} % of {seconds:.1} s is in workers:{}",
+            python.name,
+            folded.examples(|stack| !named(stack))
+        );
+    }
+    Ok(())
+}
+
+/// A program that holds Python in a library, with two interpreters.
+#[test]
+fn embedded_with_a_subinterpreter() -> Result<()> {
+    let program = programs::build()?.join("embed");
+    let mut checked = 0;
+    let mut wrong = Vec::new();
+    for python in pythons::all()? {
+        let Some(library) = python.library() else {
+            continue;
+        };
+        let target = tests::process::Process::spawn(
+            std::process::Command::new(&program)
+                .arg(&library)
+                .arg("9")
+                .env("PYTHONHOME", python.home().context("pyenv's have a home")?),
+        )?;
+        std::thread::sleep(Duration::from_millis(1000));
+        let recorded = Recorded::of(&["--pid", &target.pid().to_string()])?;
+        let whole = recorded.complete(&python.version)?;
+        let share = |name: &str| {
+            recorded.folded.share(|stack| {
+                stack
+                    .frames
+                    .iter()
+                    .any(|frame| function(frame) == name && location(frame).is_some())
+                    && stack.has("run")
+                    && stack.has("main")
+            })
+        };
+        let shares = [share("in_main"), share("in_subinterpreter")];
+        println!(
+            "CPython {}: {whole:.2} % complete, {shares:.1?}",
+            python.name
+        );
+        if whole < COMPLETE || shares.iter().any(|share| (share - 50.0).abs() > 12.0) {
+            wrong.push(format!(
+                "{}: {whole:.2} % complete, {shares:?}:{}",
+                python.name,
+                recorded.folded.examples(missing)
+            ));
+        }
+        checked += 1;
+    }
+    ensure!(checked > 0, "no Python here is a library");
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }
 
@@ -253,26 +376,4 @@ fn check_order(folded: &Folded, program: &Path) -> Result<()> {
         folded.examples(junk)
     );
     Ok(())
-}
-
-fn completeness(report: &serde_json::Value, version: &str) -> Result<f64> {
-    let runtimes = report["quality"]["runtimes"]
-        .as_array()
-        .context("no quality by runtime")?;
-    let name = format!("CPython {version}");
-    let runtime = runtimes
-        .iter()
-        .find(|runtime| {
-            runtime["runtime"]
-                .as_str()
-                .is_some_and(|text| text.starts_with(&name))
-        })
-        .with_context(|| format!("the report knows no {name}: {runtimes:?}"))?;
-    let number = |field: &str| runtime[field].as_f64().unwrap_or_default();
-    ensure!(
-        number("stacks") > 500.0,
-        "only {} stacks of {name}",
-        number("stacks")
-    );
-    Ok(100.0 * number("complete") / number("stacks"))
 }

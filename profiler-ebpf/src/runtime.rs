@@ -53,6 +53,12 @@ pub struct PythonRuntime {
     pub address: u64,
     /// Of the `pthread_key_t` of the thread state, in `_PyRuntime`.
     pub key: u32,
+    /// How far before the key `_PyRuntime` keeps the state of the thread that
+    /// runs (`gilstate.tstate_current`); 0 from 3.12 on. Up to 3.11 the key has
+    /// the first state of each thread, also when it runs a subinterpreter.
+    pub current_before_key: u32,
+    /// In `PyThreadState`: `thread_id`, where `current_before_key` is not 0.
+    pub thread_id: u32,
     /// Of [`shape`].
     pub shape: u32,
     /// In `PyThreadState`: `frame`, `cframe` or `current_frame`.

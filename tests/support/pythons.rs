@@ -49,6 +49,22 @@ impl Interpreter {
                 .stdout(Stdio::piped()),
         )
     }
+
+    /// Its library, if it is one that other programs can hold.
+    pub fn library(&self) -> Option<PathBuf> {
+        let library = self
+            .home()?
+            .join(format!("lib/libpython{}.so.1.0", self.version));
+        library.exists().then_some(library)
+    }
+
+    /// The directory it is installed in, if it is not the system's.
+    pub fn home(&self) -> Option<PathBuf> {
+        match self.root {
+            None => Some(self.executable.parent()?.parent()?.to_owned()),
+            Some(_) => None,
+        }
+    }
 }
 
 /// All that are here.

@@ -232,6 +232,7 @@ fn find_thread(
     }
     let state: u64 =
         read_user(values.wrapping_add(index.wrapping_mul(u64::from(specific.stride))))?;
+    let state = running(base, thread_pointer, described).unwrap_or(state);
     if state == 0 {
         return Err(Missing::NoThreadState);
     }
@@ -245,6 +246,22 @@ fn find_thread(
         _ => python.cursor = first,
     }
     lock(header, state, base, described)
+}
+
+/// Up to 3.11: the state that runs, if it is this thread's.
+#[inline(always)]
+fn running(base: u64, thread_pointer: u64, described: &PythonRuntime) -> Option<u64> {
+    if described.current_before_key == 0 {
+        return None;
+    }
+    let place = described.key.wrapping_sub(described.current_before_key);
+    let state: u64 = read_user(base.wrapping_add(u64::from(place))).ok()?;
+    if state == 0 {
+        return None;
+    }
+    // `pthread_self()`, which is the thread pointer on x86-64.
+    let thread: u64 = read_user(state.wrapping_add(u64::from(described.thread_id))).ok()?;
+    (thread == thread_pointer).then_some(state)
 }
 
 /// The interpreter's lock, and whether the thread holds it.
@@ -297,7 +314,8 @@ fn linked(python: &mut Python, described: &PythonRuntime) -> Result<bool, Missin
 }
 
 /// The activation has no frames of its own: shows it as native code. That is
-/// so for a moment when it begins and ends, else frames are lost.
+/// so for a moment when it begins and ends, else frames are lost and it is
+/// said.
 #[inline(always)]
 fn withdraw(record: &mut Record) -> Result<(), Missing> {
     let python = &mut record.walk.python;
@@ -307,7 +325,11 @@ fn withdraw(record: &mut Record) -> Result<(), Missing> {
         return Err(Missing::FramesExhausted);
     }
     python.phase = phase::NONE;
-    let evaluator = python.evaluator;
+    let (evaluator, bare) = (python.evaluator, python.bare);
+    if bare == 0 {
+        let reason = Frame::pack_missing(interpreter::PYTHON, Missing::FramesExhausted);
+        native::push(record, reason);
+    }
     native::push(record, evaluator);
     Ok(())
 }

@@ -127,10 +127,13 @@ const TEXT: TextLayout = TextLayout {
 };
 
 /// Up to 3.10: `struct _frame`, Include/cpython/frameobject.h and (3.8, 3.9)
-/// Include/frameobject.h.
+/// Include/frameobject.h. `tstate_current`: `struct _gilstate_runtime_state`,
+/// Include/internal/pycore_runtime.h (3.8: pycore_pystate.h).
 const FRAME_OBJECTS: PythonRuntime = PythonRuntime {
     address: 0,
     key: 588,
+    current_before_key: 20,
+    thread_id: 176,
     shape: shape::FRAME_OBJECTS,
     thread_frame: 24,
     cframe_current: 0,
@@ -158,6 +161,8 @@ pub(super) fn by_version(version: Version) -> Option<Layout> {
         // moved to the interpreter in 3.9.
         8 => PythonRuntime {
             key: 1396,
+            // A hook, `getframe`, is between them.
+            current_before_key: 28,
             gil: 1152,
             ..FRAME_OBJECTS
         },
@@ -169,6 +174,7 @@ pub(super) fn by_version(version: Version) -> Option<Layout> {
         // Include/internal/pycore_frame.h.
         11 => PythonRuntime {
             key: 596,
+            thread_id: 152,
             shape: shape::ENTRY_FLAG,
             thread_frame: 56,
             cframe_current: 8,
@@ -185,6 +191,9 @@ pub(super) fn by_version(version: Version) -> Option<Layout> {
         },
         12 => PythonRuntime {
             key: 1548,
+            // The key follows the state that runs.
+            current_before_key: 0,
+            thread_id: 0,
             shape: shape::SHIM_BY_CFRAME,
             thread_frame: 56,
             cframe_current: 0,
@@ -369,6 +378,8 @@ pub(super) fn by_debug_offsets(version: Version, bytes: &[u8]) -> Option<Layout>
     let runtime = PythonRuntime {
         address: 0,
         key,
+        current_before_key: 0,
+        thread_id: 0,
         shape: shape::SHIM,
         thread_frame: read(words.thread_frame, THREAD)?,
         cframe_current: 0,
