@@ -106,15 +106,18 @@ impl Recorded {
             .as_array()
             .context("no quality by runtime")?;
         let name = format!("CPython {version}");
-        let runtime = runtimes
-            .iter()
-            .find(|runtime| {
-                runtime["runtime"]
-                    .as_str()
-                    .is_some_and(|text| text.starts_with(&name))
-            })
-            .with_context(|| format!("the report knows no {name}: {runtimes:?}"))?;
-        let number = |field: &str| runtime[field].as_f64().unwrap_or_default();
+        // Another test's interpreter of this version may just be ending.
+        let number = |field: &str| -> f64 {
+            runtimes
+                .iter()
+                .filter(|runtime| {
+                    runtime["runtime"]
+                        .as_str()
+                        .is_some_and(|text| text.starts_with(&name))
+                })
+                .filter_map(|runtime| runtime[field].as_f64())
+                .sum()
+        };
         ensure!(
             number("stacks") > 200.0,
             "only {} stacks of {name}",

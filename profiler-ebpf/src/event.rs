@@ -233,8 +233,10 @@ pub enum Frame {
 
 /// Tells a code object from another that got its address.
 #[inline(always)]
-pub const fn python_checksum(name: u64, first_line: u32) -> u32 {
-    (name >> 4) as u32 ^ first_line.wrapping_mul(0x9e37_79b1)
+pub const fn python_checksum(file: u64, name: u64, first_line: u32) -> u32 {
+    const SPREAD: u32 = 0x9e37_79b1;
+    let pointers = ((file >> 4) as u32).wrapping_mul(SPREAD).rotate_left(13) ^ (name >> 4) as u32;
+    pointers ^ first_line.wrapping_mul(SPREAD)
 }
 
 impl Frame {

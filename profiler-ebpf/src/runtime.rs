@@ -75,10 +75,11 @@ pub struct PythonRuntime {
     pub frame_previous: u32,
     /// `is_entry` or `owner`, a byte.
     pub frame_owner: u32,
-    /// In the code object: `co_firstlineno`, `co_name`, and the first
-    /// instruction (0 for [`shape::FRAME_OBJECTS`]).
+    /// In the code object: `co_firstlineno`, `co_filename` with `co_name`
+    /// behind it, and the first instruction (0 for
+    /// [`shape::FRAME_OBJECTS`]).
     pub code_first_line: u32,
-    pub code_name: u32,
+    pub code_file: u32,
     pub code_start: u32,
     /// In `PyThreadState`: `interp`.
     pub thread_interpreter: u32,

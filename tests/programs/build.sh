@@ -17,4 +17,5 @@ $cc $flags -fplt -Wl,-z,lazy -pthread -o "$out/shares" "$here/shares.c" \
 $cc $flags -DWITHOUT_PLUGIN -static-pie -pthread -o "$out/shares-static" \
     "$here/shares.c" "$here/library.c"
 $cc $flags -o "$out/brief" "$here/brief.c"
+$cc $flags -o "$out/deep" "$here/deep.c"
 $cc $flags -o "$out/embed" "$here/embed.c" -ldl

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::{dist, measure, measure::Measured, setup, shell, toolchain};
+use crate::{dist, interpreters, measure, measure::Measured, setup, shell, toolchain};
 
 const SECONDS: u32 = 10;
 const FREQUENCY: u32 = 99;
@@ -37,7 +37,7 @@ pub fn bench(arguments: &[String]) -> Result<()> {
     if let Err(error) = measure::private_tracefs() {
         eprintln!("no tracefs, which some tools need: {error:#}");
     }
-    let _load = Load::start(&work)?;
+    let load = Load::start(&work)?;
     let _stats = measure::ProgramStats::on()?;
 
     let mut rows = Vec::new();
@@ -79,7 +79,9 @@ pub fn bench(arguments: &[String]) -> Result<()> {
     } else {
         table(&rows);
     }
-    Ok(())
+    // Interpreters alone: their cost must not hide in that of the load.
+    drop(load);
+    interpreters::bench(&profiler, &work.join("programs"), &work)
 }
 
 fn row(tool: &'static str, commands: Vec<Command>, report: Option<&Path>) -> Result<Row> {

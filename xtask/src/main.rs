@@ -4,6 +4,7 @@ mod bpf;
 mod cache;
 mod digest;
 mod dist;
+mod interpreters;
 mod kernels;
 mod measure;
 mod packages;

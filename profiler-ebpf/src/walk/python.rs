@@ -384,13 +384,13 @@ fn take(record: &mut Record, described: &PythonRuntime) -> Result<(), Missing> {
     }
     let first_line: u32 =
         read_user(code.wrapping_add(u64::from(described.code_first_line))).unwrap_or_default();
-    let name: u64 =
-        read_user(code.wrapping_add(u64::from(described.code_name))).unwrap_or_default();
+    let [file, name]: [u64; 2] =
+        read_user(code.wrapping_add(u64::from(described.code_file))).unwrap_or_default();
     let words = Frame::pack_python(
         python.runtime,
         code,
         instruction as u32,
-        python_checksum(name, first_line),
+        python_checksum(file, name, first_line),
     );
     native::push(record, words[0]);
     native::push(record, words[1]);

@@ -1,7 +1,10 @@
 //! Functions of interpreters, read from a process's memory when the first
 //! sample names them: later the process may be gone, or the object.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use profiler_ebpf::Missing;
 use rustc_hash::FxHashMap;
@@ -10,6 +13,10 @@ use crate::runtimes::{
     ProcessMemory, Registry,
     python::{Code, read_code},
 };
+
+/// What could not be read is not tried again for this long: of a process that
+/// is gone, every sample would try.
+const RETRY: Duration = Duration::from_millis(20);
 
 /// Index in [`Functions::python`].
 pub type CodeId = u32;
@@ -27,7 +34,10 @@ struct CodeKey {
 pub struct Functions {
     pub python: Vec<Arc<Code>>,
     by_code: FxHashMap<Arc<Code>, CodeId>,
-    by_key: FxHashMap<CodeKey, Result<CodeId, Missing>>,
+    by_key: FxHashMap<CodeKey, CodeId>,
+    /// What could not be read, and when that was tried: its memory may hold
+    /// another code object of the same looks soon.
+    unreadable: FxHashMap<CodeKey, Instant>,
 }
 
 impl Functions {
@@ -48,7 +58,13 @@ impl Functions {
             checksum,
         };
         if let Some(&known) = self.by_key.get(&key) {
-            return known;
+            return Ok(known);
+        }
+        let now = Instant::now();
+        if let Some(&tried) = self.unreadable.get(&key)
+            && now - tried < RETRY
+        {
+            return Err(Missing::CodeUnreadable);
         }
         let read = registry
             .python(runtime)
@@ -60,9 +76,17 @@ impl Functions {
                     Missing::CodeUnreadable
                 })
             });
-        let id = read.map(|code| self.intern(code));
-        self.by_key.insert(key, id);
-        id
+        match read {
+            Ok(code) => {
+                let id = self.intern(code);
+                self.by_key.insert(key, id);
+                Ok(id)
+            }
+            Err(reason) => {
+                self.unreadable.insert(key, now);
+                Err(reason)
+            }
+        }
     }
 
     fn intern(&mut self, code: Code) -> CodeId {

@@ -65,7 +65,8 @@ pub fn read_code(
         }
         let first_line = memory.u32(field(layout.first_line))?;
         let name = memory.u64(field(layout.name))?;
-        if python_checksum(name, first_line) != checksum {
+        let file = memory.u64(field(layout.file))?;
+        if python_checksum(file, name, first_line) != checksum {
             return Err(CodeError::Changed);
         }
         Ok(first_line)

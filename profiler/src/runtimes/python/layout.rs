@@ -143,7 +143,7 @@ const FRAME_OBJECTS: PythonRuntime = PythonRuntime {
     frame_previous: 24,
     frame_owner: 0,
     code_first_line: 40,
-    code_name: 112,
+    code_file: 104,
     code_start: 0,
     thread_interpreter: THREAD_INTERPRETER,
     gil: 352,
@@ -184,7 +184,7 @@ pub(super) fn by_version(version: Version) -> Option<Layout> {
             frame_previous: 48,
             frame_owner: 68,
             code_first_line: 72,
-            code_name: 120,
+            code_file: 112,
             code_start: 184,
             gil: 360,
             ..FRAME_OBJECTS
@@ -203,7 +203,7 @@ pub(super) fn by_version(version: Version) -> Option<Layout> {
             frame_previous: 8,
             frame_owner: 70,
             code_first_line: 68,
-            code_name: 120,
+            code_file: 112,
             code_start: 192,
             gil: 384,
             gil_in_interpreter: 1,
@@ -213,8 +213,8 @@ pub(super) fn by_version(version: Version) -> Option<Layout> {
     };
     let new_code = version.minor >= 11;
     let code = CodeLayout {
-        file: if new_code { 112 } else { 104 },
-        name: runtime.code_name,
+        file: runtime.code_file,
+        name: runtime.code_file + 8,
         qualified_name: new_code.then_some(128),
         first_line: runtime.code_first_line,
         lines: if new_code { 136 } else { 120 },
@@ -389,7 +389,7 @@ pub(super) fn by_debug_offsets(version: Version, bytes: &[u8]) -> Option<Layout>
         frame_previous: frame(words.frame_previous, 8)?,
         frame_owner: frame(words.frame_owner, 1)?,
         code_first_line: code(words.first_line, 4)?,
-        code_name: code(words.name, 8)?,
+        code_file: code(words.file, 8)?,
         code_start: read(words.code_start, THREAD)?,
         thread_interpreter: read(words.thread_interpreter, THREAD)?,
         gil: read(words.gil, INTERPRETER)?,
@@ -398,14 +398,16 @@ pub(super) fn by_debug_offsets(version: Version, bytes: &[u8]) -> Option<Layout>
     };
     // Where the version that was looked at has it, or the words are not where
     // they are thought to be.
-    if read(words.ascii_size, THREAD)? != TEXT.ascii {
+    if read(words.ascii_size, THREAD)? != TEXT.ascii
+        || code(words.name, 8)? != runtime.code_file + 8
+    {
         return None;
     }
     Some(Layout {
         runtime,
         code: CodeLayout {
-            file: code(words.file, 8)?,
-            name: runtime.code_name,
+            file: runtime.code_file,
+            name: code(words.name, 8)?,
             qualified_name: Some(code(words.qualified_name, 8)?),
             first_line: runtime.code_first_line,
             lines: code(words.lines, 8)?,

@@ -122,7 +122,8 @@ pub fn frames(
         }
         let code = word(&bytes, runtime.frame_code) & !PythonRuntime::TAG_BITS;
         let instruction = word(&bytes, runtime.frame_instruction);
-        let name = memory.u64(code + u64::from(runtime.code_name))?;
+        let file = memory.u64(code + u64::from(runtime.code_file))?;
+        let name = memory.u64(code + u64::from(runtime.code_file) + 8)?;
         let first_line = memory.u32(code + u64::from(runtime.code_first_line))?;
         frames.push(Walked {
             code,
@@ -131,7 +132,7 @@ pub fn frames(
             } else {
                 instruction.wrapping_sub(code + u64::from(runtime.code_start)) as u32
             },
-            checksum: python_checksum(name, first_line),
+            checksum: python_checksum(file, name, first_line),
             activation,
         });
         if runtime.shape == shape::FRAME_OBJECTS || runtime.shape == shape::ENTRY_FLAG && owner != 0

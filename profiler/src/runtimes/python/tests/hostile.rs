@@ -78,7 +78,7 @@ fn arbitrary_memory_ends_soon() {
                 most: Cell::new(0),
             };
             // One that the first look does not refuse.
-            let checksum = word.map_or(0, |word| python_checksum(word, word as u32));
+            let checksum = word.map_or(0, |word| python_checksum(word, word, word as u32));
             if let Ok(code) = read_code(&memory, &interpreter, 0x1000, checksum, None) {
                 assert!(code.name.len() <= 256 << 10);
                 for instruction in [0, 1, 1000, 1 << 20, u32::MAX - 1, u32::MAX] {
@@ -191,7 +191,7 @@ fn arbitrary_debug_offsets_are_refused_or_bounded() {
                 assert!(runtime.frame_instruction as usize + 8 <= PythonRuntime::FRAME_BYTES);
                 assert!(runtime.frame_previous as usize + 8 <= PythonRuntime::FRAME_BYTES);
                 assert!((runtime.frame_owner as usize) < PythonRuntime::FRAME_BYTES);
-                assert!(runtime.code_name as usize + 8 <= PythonRuntime::CODE_BYTES);
+                assert!(runtime.code_file as usize + 16 <= PythonRuntime::CODE_BYTES);
                 assert!(runtime.code_first_line as usize + 4 <= PythonRuntime::CODE_BYTES);
             }
         }

@@ -1,0 +1,15 @@
+/* Thirty calls deep, then arithmetic for ever: a native stack of known depth. */
+#include <stdlib.h>
+
+static volatile unsigned long sink;
+
+__attribute__((noinline)) static unsigned long descend(int depth) {
+    if (depth == 0)
+        for (unsigned long x = 1;; x = x * 6364136223846793005UL + 1)
+            sink = x;
+    return descend(depth - 1) + 1;
+}
+
+int main(void) {
+    return (int)descend(28);
+}
