@@ -15,7 +15,7 @@ mod vdso;
 mod workers;
 
 pub use executables::{Executable, ExecutableId, Executables, TableState};
-pub use image::{Image, ImageError};
+pub use image::{Image, ImageError, Parts};
 pub use maps::{MapsEntry, read_maps};
 pub use table::{ProcessTable, TableCounts, Translated};
 
