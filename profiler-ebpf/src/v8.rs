@@ -175,15 +175,19 @@ pub fn entries(frame: V8Frame, address: u64, exact: bool, builtin: bool, top: u6
             offset,
             check,
         } => {
-            // A call returns to the interpreter itself, which is no frame of
-            // interest; a thread stops in the handler of an instruction, or
-            // in what has no frame yet.
-            entries.native = builtin && exact;
-            if !builtin && exact {
-                entries.code = Some(CODE_TYPE_UNKNOWN);
+            if builtin {
+                // A call returns to the interpreter itself, which is no frame
+                // of interest; a thread stops in the handler of an
+                // instruction, or in what has no frame yet.
+                entries.native = exact;
+                let detail = interpreted_detail(offset, check);
+                entries.function = Some((INTERPRETED, shared, detail));
+            } else {
+                // Optimised code that took over in a loop (OSR) keeps the
+                // interpreter's frame below its own.
+                let detail = compiled_detail(address, check);
+                entries.function = Some((COMPILED, shared, detail));
             }
-            let detail = interpreted_detail(offset, check);
-            entries.function = Some((INTERPRETED, shared, detail));
         }
         V8Frame::Compiled { shared, check } => {
             // A builtin that calls has a frame, which is its own: the native
