@@ -3,5 +3,5 @@
 mod support;
 
 pub use support::{
-    cgroups, folded, holder, image, kernel, perf, process, profiler, programs, stack,
+    cgroups, folded, holder, image, kernel, perf, process, profiler, programs, pythons, stack,
 };

@@ -6,13 +6,14 @@ use crate::Missing;
 /// `kernel.perf_event_max_stack`, is 127 by default.
 pub const MAX_KERNEL_FRAMES: usize = 127;
 
-/// Most native frames that one walk yields. Deeper stacks end with
-/// [`Outcome::FrameLimit`].
-pub const MAX_USER_FRAMES: usize = 256;
+/// Most steps of one walk: frames, and one for each activation of CPython's
+/// evaluator. Deeper stacks end with [`Outcome::FrameLimit`].
+pub const MAX_USER_FRAMES: usize = 512;
 
 /// Room for the words of one event: kernel frames first, user frames behind
-/// them. A power of two, so that an index can be bounded by a mask.
-pub const MAX_WORDS: usize = 1024;
+/// them, a step yields two words at most. A power of two, so that an index can
+/// be bounded by a mask.
+pub const MAX_WORDS: usize = 2048;
 
 /// Length of a thread's name, `TASK_COMM_LEN` in include/linux/sched.h.
 pub const COMM_LENGTH: usize = 16;
@@ -213,7 +214,7 @@ pub enum Frame {
         /// Position in the code, and a check; by `kind`.
         detail: u64,
     },
-    /// Frames of an interpreter (of [`crate::runtime`]) that should be here.
+    /// Frames of an interpreter (of [`crate::interpreter`]) that should be here.
     Missing { runtime: u32, reason: Missing },
 }
 

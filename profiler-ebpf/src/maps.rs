@@ -7,7 +7,8 @@ use aya_ebpf::{
 };
 use profiler_ebpf::{
     Block, Counter, Executable, KernelOffsets, MAX_EXECUTABLES, MAX_MAPPINGS, MAX_PROCESSES,
-    MAX_WANTED, Mapping, ProcessEntry, RING_BYTES, Settings,
+    MAX_PYTHONS, MAX_V8S, MAX_WANTED, Mapping, ProcessEntry, PythonRuntime, RING_BYTES, Settings,
+    V8Runtime,
 };
 
 use crate::walk::Record;
@@ -76,6 +77,12 @@ pub static MAPPINGS: Array<Mapping, MAX_MAPPINGS, { BPF_F_MMAPABLE as usize }> =
 
 #[btf_map]
 pub static EXECUTABLES: Array<Executable, MAX_EXECUTABLES> = Array::new();
+
+#[btf_map]
+pub static PYTHONS: Array<PythonRuntime, MAX_PYTHONS> = Array::new();
+
+#[btf_map]
+pub static V8S: Array<V8Runtime, MAX_V8S> = Array::new();
 
 pub type Table = Array<Block, 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
 

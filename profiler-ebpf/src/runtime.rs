@@ -2,7 +2,7 @@
 //! says that it could not.
 
 /// Interpreters, [`crate::Executable::runtime`].
-pub mod runtime {
+pub mod interpreter {
     pub const NONE: u32 = 0;
     pub const PYTHON: u32 = 1;
     pub const V8: u32 = 2;
@@ -60,8 +60,9 @@ pub struct PythonRuntime {
     /// In `_PyCFrame`.
     pub cframe_current: u32,
     pub cframe_previous: u32,
-    /// In the frame: of the code object (3.14: a tagged reference), and so on.
-    /// The frame is read from its start to [`PythonRuntime::FRAME_BYTES`].
+    /// In the frame: of the code object (3.14: a tagged reference), and so on;
+    /// within 112 bytes in a frame object, within
+    /// [`PythonRuntime::FRAME_BYTES`] from 3.11 on.
     pub frame_code: u32,
     /// `f_lasti` (an `int`), `prev_instr` or `instr_ptr`.
     pub frame_instruction: u32,
@@ -84,8 +85,10 @@ pub struct PythonRuntime {
 }
 
 impl PythonRuntime {
-    /// Most bytes of a frame, and of a code object's head, that are read.
-    pub const FRAME_BYTES: usize = 128;
+    /// Bytes of a frame that are read: from 3.11 on the least that one takes
+    /// with its smallest stack, so that the read stays within its chunk.
+    pub const FRAME_BYTES: usize = 80;
+    /// What is read of a code object lies within its first bytes.
     pub const CODE_BYTES: usize = 192;
     /// Owners of frames from 3.12 on that are no Python function's:
     /// `FRAME_OWNED_BY_CSTACK`, in 3.14 `FRAME_OWNED_BY_INTERPRETER`.

@@ -196,7 +196,7 @@ pub struct Executable {
     pub rules_block: u32,
     /// Of [`state`].
     pub state: u32,
-    /// Of [`crate::runtime`]: the interpreter that this executable holds.
+    /// Of [`crate::interpreter`]: the interpreter that this executable holds.
     pub runtime: u32,
     /// Its description in `PYTHONS` or `V8S`.
     pub runtime_index: u32,

@@ -4,6 +4,8 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -58,20 +60,36 @@ fn root_file_system() -> Result<PathBuf> {
     }
     eprintln!("building the containers' root file system with debootstrap (about a minute)");
     let partial = directory.join("rootfs.partial");
-    if partial.is_dir() {
-        fs::remove_dir_all(&partial)?;
-    }
-    fs::create_dir_all(&directory)?;
     let log = directory.join("debootstrap.log");
+    fs::create_dir_all(&directory)?;
+    // Mirrors fail now and then; debootstrap itself does not try again.
+    let mut tries = 3;
+    while let Err(error) = bootstrap(&partial, &log) {
+        tries -= 1;
+        if tries == 0 {
+            return Err(error);
+        }
+        eprintln!("{error}; trying again");
+        thread::sleep(Duration::from_secs(5));
+    }
+    shrink(&partial);
+    fs::rename(&partial, &finished)?;
+    Ok(finished)
+}
+
+fn bootstrap(partial: &Path, log: &Path) -> Result<()> {
+    if partial.is_dir() {
+        fs::remove_dir_all(partial)?;
+    }
     let status = Command::new("debootstrap")
         .args([
             "--variant=minbase",
             &format!("--include={PACKAGES}"),
             RELEASE,
         ])
-        .arg(&partial)
+        .arg(partial)
         .stdin(Stdio::null())
-        .stdout(fs::File::create(&log)?)
+        .stdout(fs::File::create(log)?)
         .stderr(Stdio::inherit())
         .status()
         .context("cannot start debootstrap")?;
@@ -80,9 +98,7 @@ fn root_file_system() -> Result<PathBuf> {
         "debootstrap failed: see {}",
         log.display()
     );
-    shrink(&partial);
-    fs::rename(&partial, &finished)?;
-    Ok(finished)
+    Ok(())
 }
 
 /// Leaves out what no test reads.

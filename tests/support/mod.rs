@@ -7,4 +7,5 @@ pub mod perf;
 pub mod process;
 pub mod profiler;
 pub mod programs;
+pub mod pythons;
 pub mod stack;

@@ -45,6 +45,11 @@ pub fn build() -> Result<PathBuf> {
     Ok(directory)
 }
 
+/// A program that needs no compiler.
+pub fn source(name: &str) -> PathBuf {
+    root().join("tests/programs").join(name)
+}
+
 /// Names of the functions that the programs define.
 pub fn functions(directory: &Path) -> Result<Vec<String>> {
     let text = process::output(

@@ -7,6 +7,7 @@ mod dist;
 mod kernels;
 mod measure;
 mod packages;
+mod pythons;
 mod run;
 mod setup;
 mod shell;
@@ -68,7 +69,10 @@ fn command(arguments: &[String]) -> Result<ExitCode> {
         "stack" => stack::stack(rest)?,
         "setup" => match rest.first().map(String::as_str) {
             None | Some("build") => setup::build()?,
-            Some("test") => setup::test()?,
+            Some("test") => {
+                setup::test()?;
+                pythons::fetch()?;
+            }
             Some(other) => bail!("setup knows build and test, not {other}"),
         },
         "help" | "--help" | "-h" => print!("{HELP}"),

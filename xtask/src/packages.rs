@@ -99,6 +99,11 @@ pub fn candidate(package: &str) -> Option<String> {
 /// `env` carries the setting through sudo, which clears the environment.
 fn apt_get() -> Result<Command> {
     let mut command = shell::as_root("env")?;
-    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    command.args([
+        "DEBIAN_FRONTEND=noninteractive",
+        "apt-get",
+        "-o",
+        "Acquire::Retries=5",
+    ]);
     Ok(command)
 }

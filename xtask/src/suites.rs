@@ -87,6 +87,7 @@ impl Suites {
             format!("Dir::Cache={directory}/cache"),
             "Dir::State::status=/dev/null".to_owned(),
             "Acquire::Languages=none".to_owned(),
+            "Acquire::Retries=5".to_owned(),
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
             "APT::Sandbox::User=".to_owned(),
         ] {

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything a change must pass, and one line at the end
 //! that counts it.
 use std::{
+    collections::BTreeMap,
     io::{BufRead, BufReader},
     process::{Command, ExitCode, Stdio},
     time::{Duration, Instant},
@@ -8,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{bpf, dist, kernels, setup, shell};
+use crate::{bpf, dist, kernels, pythons, setup, shell};
 
 /// One test or check, and how it ended.
 pub struct Outcome {
@@ -184,6 +185,7 @@ fn unit(filter: Option<&str>) -> Result<Vec<Outcome>> {
 /// of CPU time and count what is loaded in the kernel.
 fn integration(filter: Option<&str>) -> Result<Vec<Outcome>> {
     let binary = dist::build()?;
+    pythons::fetch()?;
     let mut command = shell::cargo();
     command.env("PROFILER", binary);
     if !shell::is_root() {
@@ -203,13 +205,18 @@ fn integration(filter: Option<&str>) -> Result<Vec<Outcome>> {
 /// Runs `cargo test`, shows what it prints and counts its tests.
 fn cargo_test(command: &mut Command) -> Result<Vec<Outcome>> {
     eprintln!("+ {}", shell::show(command));
+    // One pipe for both, so that a failure's message stands with its test.
+    let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
     let mut child = command
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
+        .stdout(writer.try_clone().context("cannot copy a pipe")?)
+        .stderr(writer)
         .spawn()
         .context("cannot start cargo test")?;
+    // The command holds ends of the pipe, which must close with the child.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut reading = Reading::default();
-    for line in BufReader::new(child.stdout.take().expect("it is piped")).split(b'\n') {
+    for line in BufReader::new(reader).split(b'\n') {
         let line = line?;
         let line = String::from_utf8_lossy(&line);
         println!("{line}");
@@ -235,10 +242,17 @@ struct Reading {
     failed: usize,
     listing: bool,
     failures: Vec<String>,
+    /// The test whose output this is.
+    current: String,
+    /// The next line is the message of a panic.
+    panicked: bool,
+    /// Why each test failed, in its own words.
+    reasons: BTreeMap<String, String>,
 }
 
 impl Reading {
     fn line(&mut self, line: &str) {
+        self.reason(line);
         if let Some(counts) = line.strip_prefix("test result: ") {
             let number = |what: &str| {
                 counts
@@ -260,11 +274,41 @@ impl Reading {
         }
     }
 
+    /// Notes what a test says of its failure: the message of a panic, or the
+    /// error that it returned.
+    fn reason(&mut self, line: &str) {
+        let name = line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.split_once(" ... "))
+            .map(|(name, _)| name)
+            .or_else(|| line.strip_prefix("---- ")?.strip_suffix(" stdout ----"));
+        if let Some(name) = name {
+            self.current = name.to_owned();
+        }
+        let said = line
+            .strip_prefix("Error: ")
+            .or(self.panicked.then_some(line));
+        if let Some(said) = said {
+            self.reasons
+                .entry(self.current.clone())
+                .or_insert_with(|| said.to_owned());
+        }
+        self.panicked = line.contains("' (") && line.contains(") panicked at ")
+            || line.starts_with("thread '") && line.contains("' panicked at ");
+    }
+
     fn outcomes(self) -> Vec<Outcome> {
         let mut outcomes: Vec<Outcome> = (0..self.passed).map(|_| Outcome::passed("")).collect();
-        outcomes.extend((0..self.failed).map(|at| match self.failures.get(at) {
-            Some(name) => Outcome::failed(name, "see its output above"),
-            None => Outcome::failed("unnamed", "see its output above"),
+        outcomes.extend((0..self.failed).map(|at| {
+            match self.failures.get(at) {
+                Some(name) => Outcome::failed(
+                    name,
+                    self.reasons
+                        .get(name)
+                        .map_or("see its output above", String::as_str),
+                ),
+                None => Outcome::failed("unnamed", "see its output above"),
+            }
         }));
         outcomes
     }
@@ -282,6 +326,8 @@ mod tests {
             "failures:",
             "---- b stdout ----",
             "    indented output of b",
+            "thread 'b' (17) panicked at src/lib.rs:1:2:",
+            "no good",
             "failures:",
             "    b",
             "test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.00s",
@@ -297,5 +343,9 @@ mod tests {
             .map(|outcome| outcome.name.as_str())
             .collect();
         assert_eq!(failed, ["b"]);
+        let why = outcomes
+            .iter()
+            .find_map(|outcome| outcome.failure.as_deref());
+        assert_eq!(why, Some("no good"));
     }
 }

@@ -5,6 +5,7 @@
 //! has no tail calls, and its length is a constant of ours.
 
 mod native;
+mod python;
 mod registers;
 
 use aya_ebpf::{
@@ -42,13 +43,14 @@ pub struct Walk {
     pub exact: u32,
     /// 1 when the last step followed the frame pointer.
     pub by_frame_pointer: u32,
-    pub frames: u32,
+    pub reserved: u32,
     pub first_mapping: u32,
     pub mapping_count: u32,
     /// The mapping of the last address: mostly that of the next too.
     pub mapping: Mapping,
+    pub python: python::Python,
     pub busy: u32,
-    pub reserved: u32,
+    pub reserved2: u32,
 }
 
 #[repr(C)]
@@ -70,6 +72,14 @@ impl Context<'_> {
     fn slot(&self) -> u32 {
         match self {
             Self::Perf(_) => 1,
+        }
+    }
+
+    /// Whether the hook found the task in the kernel.
+    #[inline(always)]
+    fn in_kernel(&self) -> bool {
+        match self {
+            Self::Perf(context) => registers::in_kernel(context),
         }
     }
 
@@ -123,6 +133,8 @@ fn fill_header(record: &mut Record, wanted: Wanted, source: Source, weight: u64)
     header.outcome = Outcome::NoUserStack as u32;
     header.kernel_frames = 0;
     header.user_words = 0;
+    header.python_state = 0;
+    header.python_runtime = 0;
     header.failed_executable = NO_EXECUTABLE;
     header.failed_address = 0;
     task.name(&mut header.thread_name);
@@ -144,9 +156,11 @@ fn kernel_stack(context: &Context<'_>, record: &mut Record) {
             0,
         )
     };
-    // A thread in user mode has none: 0 or -EFAULT, by kernel version.
     if bytes > 0 {
         record.header.kernel_frames = (bytes as u32) / 8;
+    } else if context.in_kernel() {
+        // A thread in user mode has none: 0 or -EFAULT, by kernel version.
+        count(Counter::KernelStackFailed as u32);
     }
 }
 
@@ -158,7 +172,6 @@ fn user_stack(context: &Context<'_>, wanted: Wanted, record: &mut Record, slot: 
     let walk = &mut record.walk;
     let header = &mut record.header;
     walk.exact = 1;
-    walk.frames = 0;
     walk.by_frame_pointer = 0;
     walk.mapping = Mapping::default();
     if let Err(outcome) = registers::load(context, wanted.task, walk) {
@@ -181,10 +194,19 @@ fn user_stack(context: &Context<'_>, wanted: Wanted, record: &mut Record, slot: 
     header.outcome = Outcome::FrameLimit as u32;
     walk.first_mapping = entry.first_mapping;
     walk.mapping_count = entry.mapping_count;
+    walk.python.begin(entry.thread_specific);
     for _ in 0..MAX_USER_FRAMES {
-        if native::step(slot) != native::CONTINUE {
+        let next = if record.walk.python.phase == python::phase::NONE {
+            native::step(slot)
+        } else {
+            python::python_step(slot)
+        };
+        if next != native::CONTINUE {
             break;
         }
+    }
+    if record.header.outcome == Outcome::RootReached as u32 {
+        python::finish(record);
     }
 }
 

@@ -7,14 +7,14 @@
 use aya_ebpf::helpers::bpf_probe_read_user_buf;
 use profiler_ebpf::{
     Frame, MAX_WORDS, NO_EXECUTABLE, Outcome, PAGE_BITS, PAGES_PER_BLOCK, RULES_PER_BLOCK, Row,
-    Rule, SAVED_REGISTERS, cfa, flag, register, saved, state,
+    Rule, SAVED_REGISTERS, cfa, flag, interpreter, register, saved, state,
 };
 
-use super::{Record, Walk};
+use super::{Record, Walk, python};
 use crate::maps::{EXECUTABLES, MAPPINGS, RECORDS, TABLES};
 
 pub const CONTINUE: u32 = 0;
-const STOP: u32 = 1;
+pub const STOP: u32 = 1;
 const NOT_FOUND: u32 = u32::MAX;
 
 const BLOCK_ROWS: u32 = profiler_ebpf::BLOCK_WORDS as u32;
@@ -216,6 +216,12 @@ fn advance(record: &mut Record) -> Result<(), Outcome> {
             return Err(Outcome::TableNotReady);
         }
     };
+    if info.runtime == interpreter::PYTHON
+        && (info.interpreter[0].contains(virtual_address)
+            || info.interpreter[1].contains(virtual_address))
+    {
+        return leave_evaluator(record, info, virtual_address, rule);
+    }
     let Some(rule) = rule else {
         push(record, Frame::pack_native(executable, virtual_address));
         return follow_frame_pointer(&mut record.walk);
@@ -229,6 +235,30 @@ fn advance(record: &mut Record) -> Result<(), Outcome> {
     };
     push(record, Frame::pack_native(executable, shown));
     apply(&mut record.walk, rule)
+}
+
+/// Moves to the evaluator's caller; the next steps show its Python frames.
+#[inline(always)]
+fn leave_evaluator(
+    record: &mut Record,
+    info: &profiler_ebpf::Executable,
+    virtual_address: u64,
+    rule: Option<&Rule>,
+) -> Result<(), Outcome> {
+    let walk = &mut record.walk;
+    let evaluator = Frame::pack_native(walk.mapping.executable, virtual_address);
+    let bias = walk.mapping.bias;
+    let low = walk.registers[register::RSP as usize];
+    let leaf = python::Leaf::new(walk.exact, rule);
+    let left = match rule {
+        Some(rule) => apply(walk, rule),
+        None => follow_frame_pointer(walk),
+    };
+    match left {
+        Ok(()) => python::enter(record, low, evaluator, info.runtime_index, bias, leaf),
+        Err(_) => push(record, evaluator),
+    }
+    left
 }
 
 #[inline(always)]
@@ -257,11 +287,10 @@ fn rule_at(
 }
 
 #[inline(always)]
-fn push(record: &mut Record, word: u64) {
+pub fn push(record: &mut Record, word: u64) {
     let index = record.header.kernel_frames + record.header.user_words;
     record.words[index as usize & (MAX_WORDS - 1)] = word;
     record.header.user_words += 1;
-    record.walk.frames += 1;
 }
 
 #[inline(always)]

@@ -2,7 +2,10 @@
 //! walker that knows the order of `struct pt_regs`; another architecture
 //! needs another of these, and its own DWARF numbers in the ABI.
 
-use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel_buf, bpf_task_pt_regs};
+use aya_ebpf::{
+    helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel_buf, bpf_task_pt_regs},
+    programs::PerfEventContext,
+};
 use profiler_ebpf::{Outcome, register};
 
 use super::{Context, Walk};
@@ -48,13 +51,10 @@ const USER32_CS: u64 = 0x23;
 pub fn load(context: &Context<'_>, task: Task, walk: &mut Walk) -> Result<(), Outcome> {
     match context {
         Context::Perf(perf) => {
-            let interrupted = perf.ctx.cast::<[u64; COUNT]>();
-            // SAFETY: the context begins with the interrupted pt_regs
-            // (include/uapi/linux/bpf_perf_event.h).
-            let cs = unsafe { (*interrupted)[CS] };
-            if cs & PRIVILEGE_MASK != 0 {
+            if !in_kernel(perf) {
+                let interrupted = perf.ctx.cast::<[u64; COUNT]>();
                 for index in 0..COUNT {
-                    // SAFETY: as above; the index is within both.
+                    // SAFETY: as in `in_kernel`; the index is within both.
                     walk.entry_registers[index] = unsafe { (*interrupted)[index] };
                 }
             } else {
@@ -73,6 +73,16 @@ pub fn load(context: &Context<'_>, task: Task, walk: &mut Walk) -> Result<(), Ou
     walk.pc = saved[RIP];
     walk.valid = 0xffff;
     Ok(())
+}
+
+/// Whether the event interrupted the kernel.
+#[inline(always)]
+pub fn in_kernel(perf: &PerfEventContext) -> bool {
+    let interrupted = perf.ctx.cast::<[u64; COUNT]>();
+    // SAFETY: the context begins with the interrupted pt_regs
+    // (include/uapi/linux/bpf_perf_event.h).
+    let cs = unsafe { (*interrupted)[CS] };
+    cs & PRIVILEGE_MASK == 0
 }
 
 /// Reads what the kernel saved when the task entered it.

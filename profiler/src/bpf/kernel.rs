@@ -17,8 +17,8 @@ use aya::{
     sys::Stats,
 };
 use profiler_ebpf::{
-    Block, Counter, Executable, MAX_MAPPINGS, Mapping, Outcome, ProcessEntry, RING_BYTES, Settings,
-    gate,
+    Block, Counter, Executable, MAX_MAPPINGS, Mapping, Outcome, ProcessEntry, PythonRuntime,
+    RING_BYTES, Settings, gate,
 };
 use thiserror::Error;
 
@@ -104,6 +104,7 @@ pub struct Kernel {
     processes: HashMap<MapData, u32, Shared<ProcessEntry>>,
     mappings: SharedArray<Mapping>,
     executables: Array<MapData, Shared<Executable>>,
+    pythons: Array<MapData, Shared<PythonRuntime>>,
     /// Id of the map `TABLES`, of which every worker opens a handle.
     tables_id: u32,
     wanted_processes: HashMap<MapData, u32, u32>,
@@ -177,6 +178,7 @@ impl Kernel {
             processes: HashMap::try_from(take(&mut ebpf, "PROCESSES")?)?,
             mappings: SharedArray::new(mappings.fd(), MAX_MAPPINGS).map_err(TableError::Map)?,
             executables: Array::try_from(take(&mut ebpf, "EXECUTABLES")?)?,
+            pythons: Array::try_from(take(&mut ebpf, "PYTHONS")?)?,
             tables_id,
             wanted_processes: HashMap::try_from(take(&mut ebpf, "WANTED_PROCESSES")?)?,
             wanted_cgroups: HashMap::try_from(take(&mut ebpf, "WANTED_CGROUPS")?)?,
@@ -287,6 +289,11 @@ impl Kernel {
 
     pub fn set_executable(&mut self, slot: u32, executable: Executable) -> Result<(), KernelError> {
         Ok(self.executables.set(slot, Shared(executable), 0)?)
+    }
+
+    /// Describes a build of CPython, before an executable refers to it.
+    pub fn set_python(&mut self, index: u32, runtime: PythonRuntime) -> Result<(), KernelError> {
+        Ok(self.pythons.set(index, Shared(runtime), 0)?)
     }
 
     /// A handle of the tables, for another thread.

@@ -33,7 +33,7 @@ use select::{Names, Pattern, there_are};
 use usage::{Subject, Watcher};
 
 /// At most this long a question before or after a recording waits for engines.
-const ENGINE_PATIENCE: Duration = Duration::from_millis(1000);
+const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 /// Unknown ids make us look at all cgroups again, at most this often.
 const RESCAN: Duration = Duration::from_millis(250);
 /// A whole scan takes at most this part of a CPU.
@@ -207,7 +207,7 @@ impl Containers {
     /// `namespace/pod`, a compose service), glob (`web*`), the first 4 or more
     /// digits of an id, unit (`ssh.service`, `ssh`) or path of a cgroup.
     ///
-    /// Waits up to a second for the names. Without a match now, a glob waits
+    /// Waits up to five seconds for the names. Without a match now, a glob waits
     /// for containers that start later; a name is an error.
     pub fn select(&mut self, patterns: &[String]) -> Result<Selection, SelectError> {
         self.engines.wait_for_list(ENGINE_PATIENCE);
@@ -297,7 +297,7 @@ impl Containers {
     }
 
     /// The recording's containers, by id, and what to know about them. Waits
-    /// up to a second for engines that have not answered yet.
+    /// up to five seconds for engines that have not answered yet.
     pub fn finish(mut self) -> (Vec<Container>, Vec<Note>) {
         self.watcher.end();
         for group in self.published.iter().flatten() {

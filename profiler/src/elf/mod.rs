@@ -9,6 +9,7 @@ pub mod go;
 mod identity;
 pub mod reader;
 mod sections;
+pub mod symbols;
 
 use std::ops::Range;
 

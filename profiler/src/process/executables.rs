@@ -8,18 +8,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use profiler_ebpf::{Executable as KernelExecutable, MAX_EXECUTABLES, state};
+use profiler_ebpf::{Executable as KernelExecutable, MAX_EXECUTABLES, ThreadSpecific, state};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     Image, ImageError, MapsEntry,
     image::Parts,
     vdso,
-    workers::{Built, Origin, Workers},
+    workers::{Built, Origin, Outcome, Workers},
 };
 use crate::{
     bpf::{Kernel, TableMemory},
     elf::{Elf, Segment},
+    runtimes::{Registry, python::find_thread_specific},
 };
 
 /// Index of an [`Executable`]; never used again for another.
@@ -56,6 +57,8 @@ pub struct Executable {
     users: u32,
     pub state: TableState,
     table: Option<Arc<TableMemory>>,
+    /// Where a C library keeps the values of thread-specific keys.
+    pub thread_specific: Option<ThreadSpecific>,
     /// A process that maps it: the way to its container's files.
     pub seen_in: u32,
     /// Frames that lie in it were recorded.
@@ -115,6 +118,7 @@ pub struct Executables {
     slots: Vec<Option<ExecutableId>>,
     resting: Vec<(Instant, u32)>,
     vdso: Option<Arc<Vec<u8>>>,
+    pub runtimes: Registry,
     /// Slots that were asked for when none was left.
     pub refused_slots: u64,
     pub unreadable: u64,
@@ -135,6 +139,7 @@ impl Executables {
             slots: vec![None; MAX_EXECUTABLES],
             resting: Vec::new(),
             vdso: vdso::read().map(Arc::new),
+            runtimes: Registry::default(),
             refused_slots: 0,
             unreadable: 0,
             built: 0,
@@ -253,7 +258,12 @@ impl Executables {
             }
         };
         match describe(&origin) {
-            Ok((segments, build_id, debug_link)) => {
+            Ok(Description {
+                segments,
+                build_id,
+                debug_link,
+                thread_specific,
+            }) => {
                 let id = self.all.len() as ExecutableId;
                 self.all.push(Executable {
                     slot: None,
@@ -265,6 +275,7 @@ impl Executables {
                     users: 0,
                     state: TableState::NotAsked,
                     table: None,
+                    thread_specific,
                     seen_in: tgid,
                     sampled: false,
                 });
@@ -392,8 +403,17 @@ impl Executables {
         self.build_cpu_ns += built.cpu_ns;
         let executable = &mut self.all[built.id as usize];
         let (info, new_state) = match built.result {
-            Ok((memory, info)) => {
-                executable.table = Some(memory);
+            Ok(Outcome {
+                table,
+                mut info,
+                runtime,
+            }) => {
+                executable.table = Some(table);
+                if let Some(runtime) = runtime
+                    && let Err(error) = self.runtimes.publish(&runtime, kernel, &mut info)
+                {
+                    log::warn!("{}: {error}", executable.path.display());
+                }
                 let new_state = if info.state == state::FRAME_POINTERS {
                     TableState::FramePointers
                 } else {
@@ -433,7 +453,12 @@ enum Refusal {
     Damaged(String),
 }
 
-type Description = (Vec<Segment>, Vec<u8>, Option<(String, u32)>);
+struct Description {
+    segments: Vec<Segment>,
+    build_id: Vec<u8>,
+    debug_link: Option<(String, u32)>,
+    thread_specific: Option<ThreadSpecific>,
+}
 
 fn describe(origin: &Origin) -> Result<Description, Refusal> {
     let read;
@@ -448,11 +473,16 @@ fn describe(origin: &Origin) -> Result<Description, Refusal> {
         }
     };
     let elf = Elf::parse(bytes).map_err(|error| Refusal::Damaged(error.to_string()))?;
-    Ok((
-        elf.segments().to_vec(),
-        elf.build_id().unwrap_or_default().to_vec(),
-        elf.debug_link(),
-    ))
+    let thread_specific = match origin {
+        Origin::File(file) => find_thread_specific(file, &elf),
+        Origin::Memory(_) => None,
+    };
+    Ok(Description {
+        segments: elf.segments().to_vec(),
+        build_id: elf.build_id().unwrap_or_default().to_vec(),
+        debug_link: elf.debug_link(),
+        thread_specific,
+    })
 }
 
 /// Opens the file behind a mapping: through `map_files`, which works for

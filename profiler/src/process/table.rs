@@ -42,6 +42,7 @@ pub struct TableCounts {
 /// What a process maps, shared with its forks.
 struct Layout {
     range: Range,
+    thread_specific: ThreadSpecific,
     mappings: Vec<Mapping>,
     executables: Vec<ExecutableId>,
 }
@@ -196,8 +197,13 @@ impl ProcessTable {
                     return;
                 };
                 kernel.write_mappings(range.first, &mappings);
+                let thread_specific = executables
+                    .iter()
+                    .find_map(|&id| self.executables.get(id).thread_specific)
+                    .unwrap_or_default();
                 Rc::new(Layout {
                     range,
+                    thread_specific,
                     mappings,
                     executables,
                 })
@@ -221,7 +227,7 @@ impl ProcessTable {
             exec_id: process.exec_id,
             first_mapping: process.layout.range.first,
             mapping_count: process.layout.range.length,
-            thread_specific: ThreadSpecific::default(),
+            thread_specific: process.layout.thread_specific,
             v8: 0,
             reserved: 0,
         };
@@ -373,7 +379,7 @@ impl ProcessTable {
             },
             Frame::Raw { address } => Translated::Raw { address },
             Frame::Python { .. } | Frame::JavaScript { .. } | Frame::Missing { .. } => {
-                Translated::Unknown
+                Translated::Interpreted(frame)
             }
         }
     }
@@ -389,6 +395,8 @@ pub enum Translated {
     Raw {
         address: u64,
     },
+    /// Of an interpreter.
+    Interpreted(Frame),
     /// Its executable is gone.
     Unknown,
 }

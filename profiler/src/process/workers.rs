@@ -14,6 +14,7 @@ use super::{ExecutableId, Image, image::Parts};
 use crate::{
     bpf::{TableMemory, TableSlots},
     elf::Elf,
+    runtimes::{self, Recognised},
     unwind,
 };
 
@@ -46,9 +47,17 @@ pub enum Done {
 /// A table that was built and put in its slot, or why it could not be.
 pub struct Built {
     pub id: ExecutableId,
-    pub result: Result<(Arc<TableMemory>, Executable), String>,
+    pub result: Result<Outcome, String>,
     /// CPU time of building it, nanoseconds.
     pub cpu_ns: u64,
+}
+
+/// What is made from an executable's contents.
+#[derive(Clone)]
+pub struct Outcome {
+    pub table: Arc<TableMemory>,
+    pub info: Executable,
+    pub runtime: Option<Recognised>,
 }
 
 struct Job {
@@ -87,7 +96,7 @@ struct Queue {
 
 /// Tables by what they were made from, while somebody uses them: containers
 /// of the same image have the same libraries, but each as files of its own.
-type Cache = HashMap<[u8; 32], (Weak<TableMemory>, Executable)>;
+type Cache = HashMap<[u8; 32], (Weak<TableMemory>, Executable, Option<Recognised>)>;
 
 #[derive(Default)]
 struct Shared {
@@ -224,11 +233,11 @@ fn work(shared: &Shared, results: &UnboundedSender<Done>, mut slots: TableSlots)
         queue.running += 1;
         drop(queue);
         let before = thread_cpu_ns();
-        let result = build(&job.origin, &shared.cache).and_then(|(table, info)| {
+        let result = build(&job, &shared.cache).and_then(|outcome| {
             slots
-                .set(job.slot, &table)
+                .set(job.slot, &outcome.table)
                 .map_err(|error| error.to_string())?;
-            Ok((table, info))
+            Ok(outcome)
         });
         let cpu_ns = thread_cpu_ns().saturating_sub(before);
         let sent = results.send(Done::Built(Built { id, result, cpu_ns }));
@@ -251,31 +260,49 @@ fn clear(slots: &mut TableSlots, empty: &mut Option<TableMemory>, slot: u32) {
     }
 }
 
-fn build(origin: &Origin, cache: &Mutex<Cache>) -> Result<(Arc<TableMemory>, Executable), String> {
-    let file = match origin {
-        Origin::Memory(bytes) => return build_from(bytes),
+fn build(job: &Job, cache: &Mutex<Cache>) -> Result<Outcome, String> {
+    let file = match &job.origin {
+        Origin::Memory(bytes) => return build_from(&parse(bytes)?),
         Origin::File(file) => file,
     };
     let image = Image::read(file, Parts::Unwinding).map_err(|error| error.to_string())?;
     let digest = image.digest();
     let lock = || cache.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((table, info)) = lock().get(&digest)
+    if let Some((table, info, runtime)) = lock().get(&digest)
         && let Some(table) = table.upgrade()
     {
-        return Ok((table, *info));
+        return Ok(Outcome {
+            table,
+            info: *info,
+            runtime: runtime.clone(),
+        });
     }
-    let (table, info) = build_from(image.bytes())?;
+    let elf = parse(image.bytes())?;
+    let mut outcome = build_from(&elf)?;
+    outcome.runtime = runtimes::recognise(file, &elf);
+    let Outcome {
+        table,
+        info,
+        runtime,
+    } = &outcome;
     let mut cache = lock();
-    cache.retain(|_, (table, _)| table.strong_count() > 0);
-    cache.insert(digest, (Arc::downgrade(&table), info));
-    Ok((table, info))
+    cache.retain(|_, (table, _, _)| table.strong_count() > 0);
+    cache.insert(digest, (Arc::downgrade(table), *info, runtime.clone()));
+    Ok(outcome)
 }
 
-fn build_from(bytes: &[u8]) -> Result<(Arc<TableMemory>, Executable), String> {
-    let elf = Elf::parse(bytes).map_err(|error| error.to_string())?;
-    let table = unwind::build(&elf).map_err(|error| error.to_string())?;
+fn parse(bytes: &[u8]) -> Result<Elf<'_>, String> {
+    Elf::parse(bytes).map_err(|error| error.to_string())
+}
+
+fn build_from(elf: &Elf<'_>) -> Result<Outcome, String> {
+    let table = unwind::build(elf).map_err(|error| error.to_string())?;
     let memory = TableMemory::new(&table.blocks).map_err(|error| error.to_string())?;
-    Ok((Arc::new(memory), table.info))
+    Ok(Outcome {
+        table: Arc::new(memory),
+        info: table.info,
+        runtime: None,
+    })
 }
 
 fn thread_cpu_ns() -> u64 {

@@ -38,6 +38,9 @@ pub struct Recording {
     pub frames: Vec<Frame>,
     pub stacks: Vec<StackNode>,
     pub samples: Vec<Sample>,
+    /// Processes with a global interpreter lock, by process.
+    #[serde(default)]
+    pub locks: Vec<LockUse>,
     pub quality: Quality,
     pub cost: Cost,
     /// What a reader must know beside the numbers: what was skipped and why.
@@ -68,6 +71,22 @@ pub struct Thread {
     pub process: ProcessId,
 }
 
+/// How the global interpreter lock (GIL) of a process was used. Who waited for
+/// it, and how long, is told by the samples of [`Source::GilWait`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockUse {
+    pub process: ProcessId,
+    /// On-CPU samples in Python code in which it is known whether the thread
+    /// held the lock, …
+    pub known: u64,
+    /// … and in which it did.
+    pub held: u64,
+    /// From when on waits were measured, nanoseconds after the recording's
+    /// start: its lock is found by its first sample. `None`: not measured, a
+    /// note says why.
+    pub measured_from_ns: Option<u64>,
+}
+
 /// A stack: a frame, called by the stack `caller`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StackNode {
@@ -86,22 +105,26 @@ pub enum Source {
     /// Nanoseconds of CPU time, sampled.
     #[default]
     OnCpu,
+    /// Nanoseconds that a thread waited for the global interpreter lock of
+    /// CPython: every wait, measured.
+    GilWait,
 }
 
 impl Source {
-    pub const ALL: [Self; 1] = [Self::OnCpu];
+    pub const ALL: [Self; 2] = [Self::OnCpu, Self::GilWait];
 
     /// As shown to people.
     pub fn title(self) -> &'static str {
         match self {
             Self::OnCpu => "on-CPU",
+            Self::GilWait => "GIL wait",
         }
     }
 
     /// Unit of the weight, as pprof and speedscope spell it.
     pub fn unit(self) -> &'static str {
         match self {
-            Self::OnCpu => "nanoseconds",
+            Self::OnCpu | Self::GilWait => "nanoseconds",
         }
     }
 }

@@ -84,6 +84,12 @@ impl Recording {
             "a thread has no process",
         )?;
         ok(
+            self.locks
+                .iter()
+                .all(|lock| within(lock.process, self.processes.len())),
+            "a lock has no process",
+        )?;
+        ok(
             self.functions
                 .iter()
                 .filter_map(|function| function.module)

@@ -25,6 +25,7 @@ use super::{
 fn types(source: Source) -> [(&'static str, &'static str); 2] {
     match source {
         Source::OnCpu => [("samples", "count"), ("cpu", source.unit())],
+        Source::GilWait => [("gil_waits", "count"), ("gil_wait", source.unit())],
     }
 }
 

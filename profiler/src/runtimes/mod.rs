@@ -8,6 +8,21 @@
 
 pub mod memory;
 pub mod python;
+mod registry;
 pub mod v8;
 
+use std::{fs::File, sync::Arc};
+
 pub use memory::{Memory, ProcessMemory, Unreadable};
+pub use registry::{Recognised, Registry};
+
+use crate::elf::Elf;
+
+/// What interpreter an executable holds, if any. Costs a few small reads of a
+/// file that holds none.
+pub fn recognise(file: &File, elf: &Elf<'_>) -> Option<Recognised> {
+    Some(match python::recognise(file, elf)? {
+        Ok(python) => Recognised::Python(Arc::new(python)),
+        Err(unsupported) => Recognised::Unsupported(unsupported.to_string()),
+    })
+}

@@ -1,8 +1,11 @@
 //! What the recording is worth and what it cost: counters of the kernel side
 //! over the recording proper, without the warm-up.
 
-use profiler_ebpf::{Counter, Outcome};
+use std::collections::BTreeMap;
 
+use profiler_ebpf::{Counter, Missing, Outcome, interpreter};
+
+use super::intake::{Incomplete, PythonStacks};
 use crate::{
     bpf::{Kernel, KernelError},
     process::ProcessTable,
@@ -10,6 +13,7 @@ use crate::{
         Cost, FrameKind, Note, NoteKind, OutcomeCount, ProgramCost, Quality, Recording,
         RuntimeQuality,
     },
+    runtimes::Registry,
 };
 
 /// Counters as they were when the recording began.
@@ -58,6 +62,41 @@ pub fn describe(outcome: Outcome) -> (&'static str, &'static str) {
         ),
         Outcome::StackNotGrowing => ("stack_not_growing", "the stack is corrupt or was switched"),
         Outcome::Compat32 => ("compat_32", "32-bit code is not walked"),
+    }
+}
+
+/// The frame that stands for what is missing of an interpreter.
+pub fn missing_text(runtime: u32, reason: Missing) -> String {
+    let interpreter = match runtime {
+        interpreter::PYTHON => "Python",
+        _ => "JavaScript",
+    };
+    format!(
+        "[{interpreter} frames missing: {}]",
+        describe_missing(reason).1
+    )
+}
+
+/// Identifier and meaning of what is missing of an interpreter.
+pub fn describe_missing(reason: Missing) -> (&'static str, &'static str) {
+    match reason {
+        Missing::ThreadSpecificUnknown => (
+            "thread_specific_unknown",
+            "the C library's thread-specific values were not found",
+        ),
+        Missing::NoThreadState => ("no_thread_state", "the thread has no interpreter state"),
+        Missing::FrameUnreadable => ("frame_unreadable", "a frame could not be read"),
+        Missing::FramesExhausted => (
+            "frames_exhausted",
+            "the evaluator runs, but has no frames of its own",
+        ),
+        Missing::FramesLeft => ("frames_left", "an evaluator was not recognised"),
+        Missing::FrameLimit => ("frame_limit", "more frames than are recorded"),
+        Missing::CodeUnreadable => (
+            "code_unreadable",
+            "the process ended or freed the function before its name was read",
+        ),
+        Missing::Unrecognised => ("unrecognised", "a frame of no form that is known"),
     }
 }
 
@@ -157,7 +196,11 @@ fn programs(kernel: &Kernel) -> Vec<ProgramCost> {
 }
 
 /// Adds what only the named recording tells.
-pub fn complete(mut quality: Quality, recording: &Recording) -> Quality {
+pub fn complete(
+    mut quality: Quality,
+    recording: &Recording,
+    runtimes: Vec<RuntimeQuality>,
+) -> Quality {
     let host = |id: u32| id == 0;
     for sample in &recording.samples {
         let process = recording.process_of(sample);
@@ -187,7 +230,49 @@ pub fn complete(mut quality: Quality, recording: &Recording) -> Quality {
             .cloned()
             .collect(),
     }];
+    quality.runtimes.extend(runtimes);
     quality
+}
+
+/// How complete the stacks of each interpreter are.
+pub fn runtimes(stacks: &PythonStacks, registry: &Registry) -> Vec<RuntimeQuality> {
+    let mut by_name: BTreeMap<String, RuntimeQuality> = BTreeMap::new();
+    for (&index, of) in &stacks.by_runtime {
+        let Some(python) = registry.python(index) else {
+            continue;
+        };
+        let name = format!("CPython {}", python.version);
+        let quality = by_name
+            .entry(name.clone())
+            .or_insert_with(|| RuntimeQuality {
+                runtime: name,
+                ..RuntimeQuality::default()
+            });
+        quality.stacks += of.stacks;
+        quality.complete += of.complete;
+        let complete = (Outcome::RootReached, of.complete);
+        let outcomes = std::iter::once((Incomplete::Walk(complete.0), complete.1))
+            .chain(of.reasons.iter().map(|(&reason, &count)| (reason, count)));
+        for (reason, count) in outcomes.filter(|&(_, count)| count > 0) {
+            let (outcome, meaning) = match reason {
+                Incomplete::Walk(outcome) => describe(outcome),
+                Incomplete::Missing(reason) => describe_missing(reason),
+            };
+            match quality
+                .outcomes
+                .iter_mut()
+                .find(|entry| entry.outcome == outcome)
+            {
+                Some(entry) => entry.count += count,
+                None => quality.outcomes.push(OutcomeCount {
+                    outcome: outcome.to_owned(),
+                    meaning: meaning.to_owned(),
+                    count,
+                }),
+            }
+        }
+    }
+    by_name.into_values().collect()
 }
 
 /// What a reader must know of the recording's limits.
@@ -246,6 +331,9 @@ pub fn notes(kernel: &Kernel, table: &ProcessTable, quality: &Quality) -> Vec<No
                 profiler_ebpf::MAX_EXECUTABLES
             ),
         );
+    }
+    for why in table.executables.runtimes.unsupported() {
+        note(NoteKind::Missing, why.to_owned());
     }
     for (path, reason) in table.executables.failures() {
         note(

@@ -1,8 +1,11 @@
 //! Samples as they arrive: interned and added up, not yet named.
 
-use profiler_ebpf::{COMM_LENGTH, Outcome, ProcessKey};
+use std::collections::BTreeMap;
+
+use profiler_ebpf::{COMM_LENGTH, Frame, Missing, Outcome, ProcessKey, interpreter, python_state};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::interpreted::{CodeId, Functions};
 use crate::{
     bpf::Sample,
     process::{ExecutableId, ProcessTable, Translated},
@@ -23,6 +26,16 @@ pub enum RawFrame {
     Jit {
         process: u32,
         address: u64,
+    },
+    /// A Python function, and where in it.
+    Python {
+        code: CodeId,
+        instruction: u32,
+    },
+    /// Frames of an interpreter are missing here, and why.
+    Missing {
+        runtime: u32,
+        reason: Missing,
     },
     /// An address in no mapping that is known.
     Unmapped,
@@ -46,6 +59,56 @@ pub struct RawThread {
     pub process: u32,
 }
 
+/// How the stacks with Python in them ended, for each build of CPython.
+#[derive(Default)]
+pub struct PythonStacks {
+    pub by_runtime: BTreeMap<u32, RuntimeStacks>,
+}
+
+#[derive(Default)]
+pub struct RuntimeStacks {
+    pub stacks: u64,
+    pub complete: u64,
+    /// Of those that are not: the walk's outcome, or what is missing.
+    pub reasons: BTreeMap<Incomplete, u64>,
+    /// Samples in which it is known whether the thread held the GIL.
+    pub gil_known: u64,
+    pub gil_held: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Incomplete {
+    Walk(Outcome),
+    Missing(Missing),
+}
+
+impl PythonStacks {
+    fn count(&mut self, sample: &Sample<'_>, stack: &[RawFrame]) {
+        let state = sample.header.python_state;
+        if state & python_state::EVALUATES == 0 {
+            return;
+        }
+        let of = self
+            .by_runtime
+            .entry(sample.header.python_runtime)
+            .or_default();
+        of.stacks += 1;
+        of.gil_known += u64::from(state & python_state::GIL_KNOWN != 0);
+        of.gil_held += u64::from(state & python_state::HOLDS_GIL != 0);
+        let missing = stack.iter().find_map(|frame| match frame {
+            RawFrame::Missing { reason, .. } => Some(*reason),
+            _ => None,
+        });
+        match (sample.outcome, missing) {
+            (Outcome::RootReached, None) => of.complete += 1,
+            (Outcome::RootReached, Some(reason)) => {
+                *of.reasons.entry(Incomplete::Missing(reason)).or_default() += 1;
+            }
+            (outcome, _) => *of.reasons.entry(Incomplete::Walk(outcome)).or_default() += 1,
+        }
+    }
+}
+
 /// Totals of one thread, stack and source.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Total {
@@ -64,6 +127,8 @@ pub struct Intake {
     pub totals: FxHashMap<(Source, u32, u32), Total>,
     /// Processes whose JIT frames need names.
     pub with_jit: FxHashSet<u32>,
+    pub functions: Functions,
+    pub python: PythonStacks,
     pub samples: u64,
     scratch: Vec<RawFrame>,
 }
@@ -82,6 +147,7 @@ impl Intake {
         let process = self.process(sample, container, describe);
         let thread = self.thread(sample, process);
         self.collect(sample, process, table);
+        self.python.count(sample, &self.scratch);
         let stack = self.stack();
         let total = self
             .totals
@@ -149,12 +215,45 @@ impl Intake {
                     self.with_jit.insert(process);
                     RawFrame::Jit { process, address }
                 }
+                Translated::Interpreted(frame) => self.interpreted(frame, sample, process, table),
                 _ => RawFrame::Unmapped,
             };
             self.scratch.push(frame);
         }
         if !matches!(sample.outcome, Outcome::RootReached | Outcome::NoUserStack) {
             self.scratch.push(RawFrame::Truncated(sample.outcome));
+        }
+    }
+
+    fn interpreted(
+        &mut self,
+        frame: Frame,
+        sample: &Sample<'_>,
+        process: u32,
+        table: &ProcessTable,
+    ) -> RawFrame {
+        match frame {
+            Frame::Python {
+                runtime,
+                code,
+                instruction,
+                checksum,
+            } => {
+                let registry = &table.executables.runtimes;
+                let tgid = sample.header.process.tgid;
+                match self
+                    .functions
+                    .code(registry, tgid, process, runtime, code, checksum)
+                {
+                    Ok(code) => RawFrame::Python { code, instruction },
+                    Err(reason) => RawFrame::Missing {
+                        runtime: interpreter::PYTHON,
+                        reason,
+                    },
+                }
+            }
+            Frame::Missing { runtime, reason } => RawFrame::Missing { runtime, reason },
+            _ => RawFrame::Unmapped,
         }
     }
 

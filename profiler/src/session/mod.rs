@@ -4,6 +4,7 @@
 mod account;
 mod cpus;
 mod intake;
+mod interpreted;
 mod resolve;
 
 use std::{
@@ -345,6 +346,7 @@ impl Session {
         // From here on nothing is left in the kernel.
         drop(self.kernel);
         drop(self.ring);
+        let runtimes = account::runtimes(&self.intake.python, &self.table.executables.runtimes);
         let mut recording = resolve::resolve(self.intake, &self.table, &mut self.notes);
         let uname = rustix::system::uname();
         recording.format_version = FORMAT_VERSION;
@@ -363,7 +365,7 @@ impl Session {
             interrupted,
         };
         recording.containers = containers;
-        recording.quality = account::complete(quality, &recording);
+        recording.quality = account::complete(quality, &recording, runtimes);
         self.own_cost.fill_finish(&mut cost);
         recording.cost = cost;
         recording.notes = self.notes;

@@ -5,8 +5,9 @@ use std::{os::fd::AsFd, path::Path};
 use rustc_hash::FxHashMap;
 
 use super::{
-    account::describe,
+    account::{describe, missing_text},
     intake::{Intake, RawFrame},
+    interpreted::{CodeId, Functions},
 };
 use crate::{
     process::{Executable, ExecutableId, ProcessTable},
@@ -28,6 +29,7 @@ struct Resolver<'a> {
     native: FxHashMap<(ExecutableId, u64), Chain>,
     kernel: FxHashMap<u64, Chain>,
     jit: FxHashMap<(u32, u64), Chain>,
+    python: FxHashMap<(CodeId, u32), Chain>,
     synthetic: FxHashMap<String, Chain>,
 }
 
@@ -40,6 +42,7 @@ pub fn resolve(intake: Intake, table: &ProcessTable, notes: &mut Vec<Note>) -> R
         native: FxHashMap::default(),
         kernel: FxHashMap::default(),
         jit: FxHashMap::default(),
+        python: FxHashMap::default(),
         synthetic: FxHashMap::default(),
     };
     resolver.name_native(&intake, notes);
@@ -235,7 +238,7 @@ impl Resolver<'_> {
         let stacks: Vec<Option<StackId>> = intake
             .stacks
             .iter()
-            .map(|stack| self.stack(stack))
+            .map(|stack| self.stack(&intake.functions, stack))
             .collect();
         // The order of hash maps must not show in the recording.
         let mut totals: Vec<_> = intake.totals.into_iter().collect();
@@ -273,7 +276,32 @@ impl Resolver<'_> {
         recording
     }
 
-    fn stack(&mut self, frames: &[RawFrame]) -> Option<StackId> {
+    fn python_frame(&mut self, functions: &Functions, code: CodeId, instruction: u32) -> Chain {
+        if let Some(chain) = self.python.get(&(code, instruction)) {
+            return chain.clone();
+        }
+        let code_object = &functions.python[code as usize];
+        let module = self.builder.module(Module {
+            path: "[python]".to_owned(),
+            ..Module::default()
+        });
+        let function = self.builder.function(Function {
+            name: code_object.name.clone(),
+            kind: FrameKind::Python,
+            module: Some(module),
+            file: code_object.file.clone(),
+            line: code_object.first_line,
+        });
+        let chain = vec![self.builder.frame(Frame {
+            function,
+            line: code_object.line(instruction).unwrap_or_default(),
+            ..Frame::default()
+        })];
+        self.python.insert((code, instruction), chain.clone());
+        chain
+    }
+
+    fn stack(&mut self, functions: &Functions, frames: &[RawFrame]) -> Option<StackId> {
         let mut stack = None;
         for frame in frames.iter().rev() {
             let chain = match *frame {
@@ -283,6 +311,12 @@ impl Resolver<'_> {
                     address,
                 } => self.native.get(&(executable, address)).cloned(),
                 RawFrame::Jit { process, address } => self.jit.get(&(process, address)).cloned(),
+                RawFrame::Python { code, instruction } => {
+                    Some(self.python_frame(functions, code, instruction))
+                }
+                RawFrame::Missing { runtime, reason } => {
+                    Some(self.synthetic(missing_text(runtime, reason)))
+                }
                 RawFrame::Unmapped => None,
                 RawFrame::Truncated(outcome) => {
                     let (_, meaning) = describe(outcome);

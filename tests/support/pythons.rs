@@ -1,0 +1,142 @@
+//! Interpreters of Python to test on: those of pyenv, the distribution's, and
+//! those of other Debian releases in roots of their own.
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Result, ensure};
+
+use super::{image, process::Process};
+
+/// Versions that must be there: each keeps its frames in another way.
+const WANTED: [&str; 7] = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14"];
+
+pub struct Interpreter {
+    /// "3.12 pyenv", for messages.
+    pub name: String,
+    pub version: String,
+    executable: PathBuf,
+    /// The root directory it runs in, if not the host's.
+    root: Option<PathBuf>,
+}
+
+impl Interpreter {
+    /// Runs a program with it; the program is copied into its root.
+    pub fn start(&self, program: &Path, arguments: &[&str]) -> Result<Process> {
+        let file = program.file_name().unwrap_or_default();
+        let mut command = match &self.root {
+            None => {
+                let mut command = Command::new(&self.executable);
+                command.arg(program);
+                command
+            }
+            Some(root) => {
+                fs::copy(program, root.join("tmp").join(file))?;
+                let mut command = Command::new("chroot");
+                command
+                    .arg(root)
+                    .arg(&self.executable)
+                    .arg(Path::new("/tmp").join(file));
+                command
+            }
+        };
+        Process::spawn(
+            command
+                .args(arguments)
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped()),
+        )
+    }
+}
+
+/// All that are here.
+///
+/// # Errors
+///
+/// Names the versions that are missing.
+pub fn all() -> Result<Vec<Interpreter>> {
+    let mut found = Vec::new();
+    let pyenv = env::var_os("PYENV_ROOT").map_or_else(|| "/root/.pyenv".into(), PathBuf::from);
+    for entry in fs::read_dir(pyenv.join("versions")).into_iter().flatten() {
+        let directory = entry?.path();
+        let full = directory
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        add(
+            &mut found,
+            &full,
+            "pyenv",
+            directory.join("bin/python3"),
+            None,
+        );
+    }
+    for version in WANTED {
+        let executable = PathBuf::from(format!("/usr/bin/python{version}"));
+        add(&mut found, version, "of this system", executable, None);
+    }
+    for entry in fs::read_dir(image::cache().join("pythons"))
+        .into_iter()
+        .flatten()
+    {
+        let root = entry?.path();
+        let suite = root
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        for version in WANTED {
+            let executable = PathBuf::from(format!("/usr/bin/python{version}"));
+            add(&mut found, version, &suite, executable, Some(root.clone()));
+        }
+    }
+    let missing: Vec<&str> = WANTED
+        .into_iter()
+        .filter(|wanted| {
+            !found
+                .iter()
+                .any(|python: &Interpreter| python.version == *wanted)
+        })
+        .collect();
+    ensure!(
+        missing.is_empty(),
+        "no CPython {}: `cargo xtask test` fetches those that Debian has, the others come from \
+         `pyenv install`",
+        missing.join(", ")
+    );
+    found.sort_by(|a, b| order(&a.version).cmp(&order(&b.version)));
+    Ok(found)
+}
+
+fn order(version: &str) -> u32 {
+    version
+        .rsplit('.')
+        .next()
+        .and_then(|minor| minor.parse().ok())
+        .unwrap_or_default()
+}
+
+fn add(
+    found: &mut Vec<Interpreter>,
+    full: &str,
+    origin: &str,
+    executable: PathBuf,
+    root: Option<PathBuf>,
+) {
+    let version = full.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
+    let outside = root.as_deref().map_or_else(
+        || executable.clone(),
+        |root| root.join(executable.strip_prefix("/").unwrap_or(&executable)),
+    );
+    if WANTED.contains(&version.as_str()) && outside.exists() {
+        found.push(Interpreter {
+            name: format!("{full} {origin}"),
+            version,
+            executable,
+            root,
+        });
+    }
+}
