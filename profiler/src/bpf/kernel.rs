@@ -18,7 +18,7 @@ use aya::{
 };
 use profiler_ebpf::{
     Block, Counter, Executable, MAX_MAPPINGS, Mapping, Outcome, ProcessEntry, PythonRuntime,
-    RING_BYTES, Settings, gate,
+    RING_BYTES, Settings, V8Runtime, gate,
 };
 use thiserror::Error;
 
@@ -105,6 +105,7 @@ pub struct Kernel {
     mappings: SharedArray<Mapping>,
     executables: Array<MapData, Shared<Executable>>,
     pythons: Array<MapData, Shared<PythonRuntime>>,
+    v8s: Array<MapData, Shared<V8Runtime>>,
     /// Id of the map `TABLES`, of which every worker opens a handle.
     tables_id: u32,
     wanted_processes: HashMap<MapData, u32, u32>,
@@ -179,6 +180,7 @@ impl Kernel {
             mappings: SharedArray::new(mappings.fd(), MAX_MAPPINGS).map_err(TableError::Map)?,
             executables: Array::try_from(take(&mut ebpf, "EXECUTABLES")?)?,
             pythons: Array::try_from(take(&mut ebpf, "PYTHONS")?)?,
+            v8s: Array::try_from(take(&mut ebpf, "V8S")?)?,
             tables_id,
             wanted_processes: HashMap::try_from(take(&mut ebpf, "WANTED_PROCESSES")?)?,
             wanted_cgroups: HashMap::try_from(take(&mut ebpf, "WANTED_CGROUPS")?)?,
@@ -294,6 +296,11 @@ impl Kernel {
     /// Describes a build of CPython, before an executable refers to it.
     pub fn set_python(&mut self, index: u32, runtime: PythonRuntime) -> Result<(), KernelError> {
         Ok(self.pythons.set(index, Shared(runtime), 0)?)
+    }
+
+    /// Describes a build of V8, before an executable refers to it.
+    pub fn set_v8(&mut self, index: u32, runtime: V8Runtime) -> Result<(), KernelError> {
+        Ok(self.v8s.set(index, Shared(runtime), 0)?)
     }
 
     /// A handle of the tables, for another thread.

@@ -21,8 +21,14 @@ use crate::elf::Elf;
 /// What interpreter an executable holds, if any. Costs a few small reads of a
 /// file that holds none.
 pub fn recognise(file: &File, elf: &Elf<'_>) -> Option<Recognised> {
-    Some(match python::recognise(file, elf)? {
-        Ok(python) => Recognised::Python(Arc::new(python)),
+    if let Some(python) = python::recognise(file, elf) {
+        return Some(match python {
+            Ok(python) => Recognised::Python(Arc::new(python)),
+            Err(unsupported) => Recognised::Unsupported(unsupported.to_string()),
+        });
+    }
+    Some(match v8::recognise(file, elf)? {
+        Ok(engine) => Recognised::V8(Arc::new(engine)),
         Err(unsupported) => Recognised::Unsupported(unsupported.to_string()),
     })
 }

@@ -2,15 +2,16 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use profiler_ebpf::{Executable, MAX_PYTHONS, interpreter};
+use profiler_ebpf::{CodeRange, Executable, MAX_PYTHONS, MAX_V8S, interpreter};
 
-use super::python::Interpreter;
+use super::{python::Interpreter, v8::Engine};
 use crate::bpf::{Kernel, KernelError};
 
 /// What an executable was recognised as.
 #[derive(Clone, Debug)]
 pub enum Recognised {
     Python(Arc<Interpreter>),
+    V8(Arc<Engine>),
     /// An interpreter whose frames cannot be shown, and why.
     Unsupported(String),
 }
@@ -18,6 +19,7 @@ pub enum Recognised {
 #[derive(Default)]
 pub struct Registry {
     pythons: Vec<Arc<Interpreter>>,
+    v8s: Vec<Arc<Engine>>,
     unsupported: BTreeSet<String>,
 }
 
@@ -43,6 +45,18 @@ impl Registry {
                 info.runtime_index = index;
                 info.interpreter = python.evaluator;
             }
+            Recognised::V8(engine) => {
+                let Some(index) = self.v8_index(engine, kernel)? else {
+                    self.unsupported.insert(format!(
+                        "more than {MAX_V8S} builds of V8 at a time: the rest are shown as \
+                         native code"
+                    ));
+                    return Ok(());
+                };
+                info.runtime = interpreter::V8;
+                info.runtime_index = index;
+                info.interpreter = [engine.builtins, CodeRange::default()];
+            }
             Recognised::Unsupported(why) => {
                 self.unsupported.insert(why.clone());
             }
@@ -66,6 +80,28 @@ impl Registry {
         kernel.set_python(index, python.runtime)?;
         self.pythons.push(Arc::clone(python));
         Ok(Some(index))
+    }
+
+    fn v8_index(
+        &mut self,
+        engine: &Arc<Engine>,
+        kernel: &mut Kernel,
+    ) -> Result<Option<u32>, KernelError> {
+        let known = self.v8s.iter().position(|known| known == engine);
+        if let Some(index) = known {
+            return Ok(Some(index as u32));
+        }
+        if self.v8s.len() >= MAX_V8S {
+            return Ok(None);
+        }
+        let index = self.v8s.len() as u32;
+        kernel.set_v8(index, engine.runtime)?;
+        self.v8s.push(Arc::clone(engine));
+        Ok(Some(index))
+    }
+
+    pub fn v8(&self, index: u32) -> Option<&Arc<Engine>> {
+        self.v8s.get(index as usize)
     }
 
     pub fn python(&self, index: u32) -> Option<&Arc<Interpreter>> {

@@ -63,7 +63,7 @@ pub enum PositionEncoding {
 }
 
 /// Offsets in bytes from the start of the object, and instance types.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     pub instance_type: u64,
 
@@ -129,7 +129,7 @@ pub struct Layout {
 }
 
 /// `ScopeType` of src/objects/scope-info.tq.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScopeTypes {
     pub module: u32,
     /// A bit for each whose ScopeInfo holds positions behind the names.

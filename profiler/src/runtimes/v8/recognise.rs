@@ -15,7 +15,7 @@ const SMALLEST_BLOB: u64 = 512 << 10;
 const LARGEST_BLOB: u64 = 64 << 20;
 
 /// A build of V8.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Engine {
     pub version: Version,
     /// For the kernel side.
@@ -40,7 +40,7 @@ impl Engine {
 
 /// Lengths of instructions of the bytecode, `Bytecodes::kBytecodeSizes`: for
 /// single, double and quadruple operands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BytecodeSizes {
     sizes: Vec<u8>,
     count: usize,

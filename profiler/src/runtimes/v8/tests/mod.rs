@@ -146,6 +146,9 @@ fn check(major: u32, flags: &[&str]) -> BTreeSet<String> {
     std::thread::sleep(Duration::from_millis(1500));
     let mut reader = Reader::new(engine);
     let mut tiers = BTreeSet::new();
+    // Maglev keeps the position of the statement that it last began for what
+    // it built into a loop that it took over.
+    let coarse = [CALLERS[0], CALLERS[1], CALLERS[2], ("(anonymous)", 222, 1)];
     let (mut taken, mut whole) = (0, 0);
     let end = Instant::now() + Duration::from_secs(20);
     while taken < 200 {
@@ -164,7 +167,7 @@ fn check(major: u32, flags: &[&str]) -> BTreeSet<String> {
             }
             _ => &places[..],
         };
-        if callers == CALLERS {
+        if callers == CALLERS || callers == coarse {
             whole += 1;
         } else {
             let tiers: Vec<_> = frames.iter().map(|frame| (frame.tier, frame.inlined)).collect();
@@ -183,14 +186,23 @@ fn check(major: u32, flags: &[&str]) -> BTreeSet<String> {
     tiers
 }
 
+/// Node 18 has no Maglev, nor the flag.
+fn without_optimisation(major: u32) -> &'static [&'static str] {
+    if major < 20 {
+        &["--no-opt"]
+    } else {
+        &["--no-opt", "--no-maglev"]
+    }
+}
+
 fn interpreted(major: u32) {
-    let tiers = check(major, &["--no-opt", "--no-maglev", "--no-sparkplug"]);
+    let tiers = check(major, &[without_optimisation(major), &["--no-sparkplug"]].concat());
     let only = format!("{:?}", Some(Tier::Interpreted));
     assert_eq!(tiers, BTreeSet::from([only]));
 }
 
 fn baseline(major: u32) {
-    let tiers = check(major, &["--no-opt", "--no-maglev", "--always-sparkplug"]);
+    let tiers = check(major, &[without_optimisation(major), &["--always-sparkplug"]].concat());
     assert!(tiers.contains(&format!("{:?}", Some(Tier::Baseline))));
 }
 
