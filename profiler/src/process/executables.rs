@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use profiler_ebpf::{Executable as KernelExecutable, MAX_EXECUTABLES, ThreadSpecific, state};
+use profiler_ebpf::{Executable as KernelExecutable, MAX_EXECUTABLES, ThreadSpecific, interpreter, state};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
@@ -59,6 +59,8 @@ pub struct Executable {
     table: Option<Arc<TableMemory>>,
     /// Where a C library keeps the values of thread-specific keys.
     pub thread_specific: Option<ThreadSpecific>,
+    /// Index of the build of V8 that it holds.
+    pub v8: Option<u32>,
     /// A process that maps it: the way to its container's files.
     pub seen_in: u32,
     /// Frames that lie in it were recorded.
@@ -276,6 +278,7 @@ impl Executables {
                     state: TableState::NotAsked,
                     table: None,
                     thread_specific,
+                    v8: None,
                     seen_in: tgid,
                     sampled: false,
                 });
@@ -414,6 +417,7 @@ impl Executables {
                 {
                     log::warn!("{}: {error}", executable.path.display());
                 }
+                executable.v8 = (info.runtime == interpreter::V8).then_some(info.runtime_index);
                 let new_state = if info.state == state::FRAME_POINTERS {
                     TableState::FramePointers
                 } else {

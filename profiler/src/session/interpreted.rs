@@ -9,10 +9,27 @@ use rustc_hash::FxHashMap;
 use crate::runtimes::{
     ProcessMemory, Registry,
     python::{Code, read_code},
+    v8::{JavaScriptFrame, Reader},
 };
 
 /// Index in [`Functions::python`].
 pub type CodeId = u32;
+
+/// Index in [`Functions::javascript`].
+pub type JavaScriptId = u32;
+
+/// What a sample says of a frame of V8.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct V8Key {
+    pub process: u32,
+    pub runtime: u32,
+    pub kind: u32,
+    pub object: u64,
+    pub detail: u64,
+}
+
+/// Frames of V8 that are remembered; with more, all are read again.
+const MAX_V8_FRAMES: usize = 1 << 20;
 
 /// What a sample says of a Python function.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,6 +45,10 @@ pub struct Functions {
     pub python: Vec<Arc<Code>>,
     by_code: FxHashMap<Arc<Code>, CodeId>,
     by_key: FxHashMap<CodeKey, Result<CodeId, Missing>>,
+    pub javascript: Vec<JavaScriptFrame>,
+    by_frame: FxHashMap<JavaScriptFrame, JavaScriptId>,
+    by_v8: FxHashMap<V8Key, Result<Vec<JavaScriptId>, Missing>>,
+    readers: FxHashMap<(u32, u32), Reader>,
 }
 
 impl Functions {
@@ -62,6 +83,52 @@ impl Functions {
             });
         let id = read.map(|code| self.intern(code));
         self.by_key.insert(key, id);
+        id
+    }
+
+    /// The functions of a frame of V8, innermost first. None of a builtin.
+    pub fn javascript(
+        &mut self,
+        registry: &Registry,
+        tgid: u32,
+        key: V8Key,
+    ) -> Result<Vec<JavaScriptId>, Missing> {
+        if let Some(known) = self.by_v8.get(&key) {
+            return known.clone();
+        }
+        let (Some(engine), Some(memory)) = (registry.v8(key.runtime), ProcessMemory::new(tgid))
+        else {
+            return Err(Missing::Unrecognised);
+        };
+        let read = self
+            .readers
+            .entry((key.process, key.runtime))
+            .or_insert_with(|| Reader::new(Arc::clone(engine)))
+            .resolve(&memory, key.kind, key.object, key.detail);
+        let ids = match read {
+            Ok(frames) => Ok(frames
+                .into_iter()
+                .map(|frame| self.intern_javascript(frame))
+                .collect()),
+            Err(error) => {
+                log::debug!("JavaScript frame of process {tgid}: {error}");
+                Err(Missing::CodeUnreadable)
+            }
+        };
+        if self.by_v8.len() >= MAX_V8_FRAMES {
+            self.by_v8.clear();
+        }
+        self.by_v8.insert(key, ids.clone());
+        ids
+    }
+
+    fn intern_javascript(&mut self, frame: JavaScriptFrame) -> JavaScriptId {
+        if let Some(&id) = self.by_frame.get(&frame) {
+            return id;
+        }
+        let id = self.javascript.len() as JavaScriptId;
+        self.javascript.push(frame.clone());
+        self.by_frame.insert(frame, id);
         id
     }
 

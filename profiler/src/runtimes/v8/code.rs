@@ -19,7 +19,7 @@ const MAX_CODE: u64 = 4 << 20;
 const PIECE: u64 = 4096;
 
 /// `CodeKind` of src/objects/code-kind.h, of which the metadata has the first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tier {
     Interpreted,
     Baseline,

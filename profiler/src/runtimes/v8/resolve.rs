@@ -21,7 +21,7 @@ const MAX_INLINED: usize = 128;
 const MAX_SCRIPTS: usize = 4096;
 
 /// A function on the stack.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct JavaScriptFrame {
     /// As `--cpu-prof` has it; `(anonymous)` for one without a name.
     pub function: String,
@@ -32,6 +32,8 @@ pub struct JavaScriptFrame {
     pub line: u32,
     pub column: u32,
     pub exact: bool,
+    /// Line of the definition, 0 when it is not known.
+    pub first_line: u32,
     /// It was built into the frame that follows.
     pub inlined: bool,
     /// `None`: not JavaScript, but WebAssembly or a regular expression.
@@ -258,6 +260,7 @@ impl Reader {
             line: 0,
             column: 0,
             exact: false,
+            first_line: 0,
             inlined: false,
             tier: None,
         }])
@@ -282,7 +285,8 @@ impl Reader {
         };
         let place = |offset: Option<u32>| function.script.as_ref()?.place(offset?);
         let exact = place(position);
-        let (line, column) = exact.or_else(|| place(function.start)).unwrap_or((0, 0));
+        let definition = place(function.start);
+        let (line, column) = exact.or(definition).unwrap_or((0, 0));
         let name = if function.name.is_empty() {
             "(anonymous)".to_owned()
         } else {
@@ -294,6 +298,7 @@ impl Reader {
             line,
             column,
             exact: exact.is_some(),
+            first_line: definition.map_or(0, |(line, _)| line),
             inlined: false,
             tier: Some(tier),
         })
