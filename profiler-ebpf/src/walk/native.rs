@@ -201,7 +201,10 @@ fn advance(record: &mut Record) -> Result<(), Outcome> {
     }
     let executable = walk.mapping.executable;
     if executable == NO_EXECUTABLE {
-        if walk.v8.enter_generated(walk.mapping.start, walk.mapping.end) {
+        if walk
+            .v8
+            .enter_generated(walk.mapping.start, walk.mapping.end)
+        {
             return Ok(());
         }
         push(record, Frame::pack_raw(address));

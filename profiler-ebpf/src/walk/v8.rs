@@ -126,9 +126,7 @@ fn advance(record: &mut Record) -> Result<(), Outcome> {
     }
     let walk = &mut record.walk;
     native::follow_frame_pointer(walk)?;
-    if !exact
-        && let v8::V8Frame::Typed(v8::ENTRY | v8::CONSTRUCT_ENTRY) = frame
-    {
+    if !exact && let v8::V8Frame::Typed(v8::ENTRY | v8::CONSTRUCT_ENTRY) = frame {
         leave_entry(walk);
     }
     // Mostly the caller is in the same code.
@@ -156,4 +154,3 @@ fn leave_entry(walk: &mut super::Walk) {
         walk.valid |= 1 << number;
     }
 }
-

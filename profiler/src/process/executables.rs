@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use profiler_ebpf::{Executable as KernelExecutable, MAX_EXECUTABLES, ThreadSpecific, interpreter, state};
+use profiler_ebpf::{
+    Executable as KernelExecutable, MAX_EXECUTABLES, ThreadSpecific, interpreter, state,
+};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{

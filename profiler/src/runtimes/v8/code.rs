@@ -91,13 +91,10 @@ impl<M: Memory> Heap<'_, M> {
             let plausible = match *map {
                 Some(map) => word == map,
                 None => {
-                    pointer(word, "a map").is_ok()
-                        && self.type_of(object) == Ok(layout.stream_type)
+                    pointer(word, "a map").is_ok() && self.type_of(object) == Ok(layout.stream_type)
                 }
             };
-            if plausible
-                && let Ok(code) = self.code_from(object, candidate)
-            {
+            if plausible && let Ok(code) = self.code_from(object, candidate) {
                 *map = Some(word);
                 return if code.contains(address) {
                     Ok(code)

@@ -29,6 +29,8 @@ pub enum ObjectError {
     Replaced,
 }
 
+const STRING: &str = "a string";
+
 /// Longest array that is read, in bytes.
 const MAX_ARRAY: usize = 16 << 20;
 /// Strings that one is put together from.
@@ -162,16 +164,26 @@ impl<M: Memory> Heap<'_, M> {
     /// # Errors
     /// [`ObjectError::TooLong`] when it has more.
     pub fn code_units(&self, word: u64, limit: usize) -> Result<Vec<u16>, ObjectError> {
-        const STRING: &str = "a string";
         let address = pointer(word, STRING)?;
         let length = self.u32(address, string::LENGTH)? as usize;
         if length > limit {
             return Err(ObjectError::TooLong(STRING));
         }
-        let mut units = Vec::with_capacity(length.min(1 << 16));
+        self.part_of_string(address, 0, length)
+    }
+
+    /// `count` code units of the string at `address`, starting with `from`.
+    pub fn part_of_string(
+        &self,
+        address: u64,
+        from: usize,
+        count: usize,
+    ) -> Result<Vec<u16>, ObjectError> {
+        let limit = count;
+        let mut units = Vec::with_capacity(count.min(1 << 16));
         // Parts that are still to be read, the next one last: a string and
         // the units of it that are wanted.
-        let mut parts = vec![(address, 0, length)];
+        let mut parts = vec![(address, from, count)];
         for _ in 0..MAX_PARTS {
             let Some((address, from, count)) = parts.pop() else {
                 return Ok(units);
@@ -204,7 +216,11 @@ impl<M: Memory> Heap<'_, M> {
                     let (first, second) = (part(string::FIRST)?, part(string::SECOND)?);
                     let length = self.u32(first, string::LENGTH)? as usize;
                     let in_first = length.saturating_sub(from).min(count);
-                    parts.push((second, (from + in_first).saturating_sub(length), count - in_first));
+                    parts.push((
+                        second,
+                        (from + in_first).saturating_sub(length),
+                        count - in_first,
+                    ));
                     parts.push((first, from.min(length), in_first));
                 }
                 string::SLICED => {

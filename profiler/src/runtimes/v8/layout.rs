@@ -31,7 +31,10 @@ pub enum Unsupported {
     #[error("it cannot be read: {0}")]
     Unreadable(String),
     #[error("V8 {version} says nothing of {name}")]
-    NotDescribed { version: Version, name: &'static str },
+    NotDescribed {
+        version: Version,
+        name: &'static str,
+    },
     /// Compressed pointers: Chromium and Electron.
     #[error("V8 {version} keeps {name} as {value}, which is not supported")]
     Representation {

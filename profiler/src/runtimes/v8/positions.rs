@@ -15,7 +15,11 @@ impl Position {
     pub fn script_offset(self) -> Option<u32> {
         let external = self.0 & 1 != 0;
         let offset = (self.0 >> 1) as u32 & ((1 << 30) - 1);
-        if external { None } else { offset.checked_sub(1) }
+        if external {
+            None
+        } else {
+            offset.checked_sub(1)
+        }
     }
 
     /// Index in the inlining positions of the call that brought the code here.
@@ -59,9 +63,9 @@ pub fn lookup(table: &[u8], offset: u32, encoding: PositionEncoding) -> Option<P
     let mut found = None;
     loop {
         let step = match encoding {
-            PositionEncoding::Signed => numbers.signed().map(|step| {
-                if step >= 0 { step } else { -(step + 1) }
-            }),
+            PositionEncoding::Signed => numbers
+                .signed()
+                .map(|step| if step >= 0 { step } else { -(step + 1) }),
             PositionEncoding::Flags => numbers.unsigned().map(|step| (step as u32 >> 2).into()),
         };
         let Some(step) = step else {

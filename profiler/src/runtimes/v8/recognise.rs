@@ -197,12 +197,10 @@ impl Metadata<'_> {
     }
 
     fn constant(&self, name: &'static str) -> Result<i64, Unsupported> {
-        self.binary
-            .constant(name)
-            .ok_or(Unsupported::NotDescribed {
-                version: self.version,
-                name,
-            })
+        self.binary.constant(name).ok_or(Unsupported::NotDescribed {
+            version: self.version,
+            name,
+        })
     }
 
     /// Everything we read is built on these.
@@ -495,7 +493,10 @@ fn gap(binary: &Binary) -> Option<CodeRange> {
             // The length of a function is behind its start in the frame
             // description: length, CIE, start, length, 4 bytes each.
             let end = last.checked_add(u64::from(binary.word(description + 12)?))?;
-            let range = CodeRange { start: end, end: start };
+            let range = CodeRange {
+                start: end,
+                end: start,
+            };
             let size = |range: CodeRange| range.end.saturating_sub(range.start);
             if end < start && best.is_none_or(|best| size(best) < size(range)) {
                 best = Some(range);

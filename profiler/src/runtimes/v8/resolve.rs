@@ -23,7 +23,8 @@ const MAX_SCRIPTS: usize = 4096;
 /// A function on the stack.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct JavaScriptFrame {
-    /// As `--cpu-prof` has it; `(anonymous)` for one without a name.
+    /// As `--cpu-prof` has it; what it is assigned to, or `(anonymous)`, for
+    /// one without a name.
     pub function: String,
     /// A path, a URL or `node:...`; may be empty.
     pub script: Arc<str>,
@@ -146,7 +147,8 @@ impl Reader {
             return Ok(vec![self.frame(heap, shared, None, Tier::Baseline)?]);
         };
         if tier == Tier::Baseline {
-            let bytecode = heap.bytecode(heap.word(code.object, heap.layout.code_deoptimization)?)?;
+            let bytecode =
+                heap.bytecode(heap.word(code.object, heap.layout.code_deoptimization)?)?;
             let own = heap.bytecode_of(shared) == Ok(bytecode);
             let position = if own {
                 self.baseline_position(heap, &code, bytecode, address)
@@ -179,7 +181,9 @@ impl Reader {
         let table = heap.code_positions(code).ok()?;
         // BytecodeArray is an array in this: its length is behind its map.
         let length = super::heap::small(heap.word(bytecode, 8).ok()?)?;
-        let length = usize::try_from(length).ok().filter(|&length| length <= MAX_BYTECODE)?;
+        let length = usize::try_from(length)
+            .ok()
+            .filter(|&length| length <= MAX_BYTECODE)?;
         let bytes = heap
             .memory
             .bytes(bytecode + heap.layout.bytecode_data, length)
@@ -288,7 +292,8 @@ impl Reader {
         let definition = place(function.start);
         let (line, column) = exact.or(definition).unwrap_or((0, 0));
         let name = if function.name.is_empty() {
-            "(anonymous)".to_owned()
+            self.name_from_text(heap, shared, function.start)
+                .unwrap_or_else(|| "(anonymous)".to_owned())
         } else {
             function.name
         };
@@ -302,6 +307,20 @@ impl Reader {
             inlined: false,
             tier: Some(tier),
         })
+    }
+
+    /// Newer V8s infer no names for functions of Node's own scripts.
+    fn name_from_text<M: Memory>(
+        &self,
+        heap: Heap<M>,
+        shared: u64,
+        start: Option<u32>,
+    ) -> Option<String> {
+        let word = heap.word(shared, heap.layout.shared_script).ok()?;
+        let script = heap
+            .object(word, &[heap.layout.script_type], "a script")
+            .ok()?;
+        heap.name_from_text(script, start?)
     }
 
     fn script_of<M: Memory>(

@@ -1,6 +1,6 @@
 //! Scripts: their names, and lines and columns in their text.
 
-use super::heap::{Heap, ObjectError, is_small, small};
+use super::heap::{Heap, ObjectError, is_small, pointer, small};
 use crate::runtimes::Memory;
 
 /// Largest script whose text is read to find its lines, in code units.
@@ -84,6 +84,60 @@ impl<M: Memory> Heap<'_, M> {
     }
 }
 
+/// Code units before a function that may name it.
+const BEFORE: u32 = 120;
+
+impl<M: Memory> Heap<'_, M> {
+    /// The name of a function without one, from the text in front of its
+    /// parameters, which begin at `start`.
+    pub fn name_from_text(&self, script: u64, start: u32) -> Option<String> {
+        let word = self.word(script, self.layout.script_source).ok()?;
+        let text = pointer(word, "a text").ok()?;
+        let from = start.saturating_sub(BEFORE);
+        let units = self
+            .part_of_string(text, from as usize, (start - from) as usize)
+            .ok()?;
+        assigned_name(&String::from_utf16_lossy(&units))
+    }
+}
+
+/// What a function is assigned to, by the text that ends before its
+/// parameters: `a.b = function`, `b: async`, `b =`.
+fn assigned_name(before: &str) -> Option<String> {
+    let mut text = before.trim_end();
+    text = text.strip_suffix('*').unwrap_or(text).trim_end();
+    for word in ["function", "async"] {
+        if let Some(rest) = text.strip_suffix(word)
+            && !rest.ends_with(is_name)
+        {
+            text = rest.trim_end();
+        }
+    }
+    let target = text
+        .strip_suffix(['=', ':'])
+        .filter(|rest| !rest.ends_with(['=', '!', '<', '>', ':', '?']))?
+        .trim_end();
+    let start = target
+        .char_indices()
+        .rev()
+        .take_while(|&(_, character)| is_name(character) || character == '.')
+        .last()?
+        .0;
+    let name = &target[start..];
+    // A property, no other branch of a condition.
+    let property = text.ends_with(':');
+    if property && !target[..start].trim_end().ends_with(['{', ',']) {
+        return None;
+    }
+    // At the start of what was read, a part of it may be cut off.
+    let whole = start > 0 && name.starts_with(|first: char| is_name(first) && !first.is_numeric());
+    (whole && !name.ends_with('.')).then(|| name.to_owned())
+}
+
+fn is_name(character: char) -> bool {
+    character.is_alphanumeric() || character == '_' || character == '$' || character == '#'
+}
+
 /// ECMA-262 section 12.3, and the end of the text, as V8's
 /// `String::CalculateLineEnds` has it.
 fn line_ends(text: &[u16]) -> Vec<u32> {
@@ -104,6 +158,26 @@ fn line_ends(text: &[u16]) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_what_functions_are_assigned_to() {
+        for (text, name) in [
+            (";\nModule._load = function", Some("Module._load")),
+            ("\nconst f = async ", Some("f")),
+            (" g = function*", Some("g")),
+            ("{ close: async function", Some("close")),
+            ("\n  #private = ", Some("#private")),
+            ("if (a == ", None),
+            ("call(function", None),
+            ("x ? 1 : function", None),
+            ("x ? y : function", None),
+            ("cut.name = function", None),
+            ("return ", None),
+            ("", None),
+        ] {
+            assert_eq!(assigned_name(text).as_deref(), name, "{text}");
+        }
+    }
 
     #[test]
     fn lines_and_columns() {

@@ -152,7 +152,10 @@ fn check(major: u32, flags: &[&str]) -> BTreeSet<String> {
     let (mut taken, mut whole) = (0, 0);
     let end = Instant::now() + Duration::from_secs(20);
     while taken < 200 {
-        assert!(Instant::now() < end, "{major} {flags:?}: only {taken} stacks");
+        assert!(
+            Instant::now() < end,
+            "{major} {flags:?}: only {taken} stacks"
+        );
         std::thread::sleep(Duration::from_millis(3));
         let Some(frames) = running.stack(&mut reader, &path) else {
             continue;
@@ -170,19 +173,22 @@ fn check(major: u32, flags: &[&str]) -> BTreeSet<String> {
         if callers == CALLERS || callers == coarse {
             whole += 1;
         } else {
-            let tiers: Vec<_> = frames.iter().map(|frame| (frame.tier, frame.inlined)).collect();
+            let tiers: Vec<_> = frames
+                .iter()
+                .map(|frame| (frame.tier, frame.inlined))
+                .collect();
             println!("node {major} {flags:?}: {places:?} {tiers:?}");
         }
         let names: Vec<_> = callers.iter().map(|place| place.0).collect();
         let expected: Vec<_> = CALLERS.iter().map(|place| place.0).collect();
-        assert!(
-            expected.ends_with(&names),
-            "{major} {flags:?}: {places:?}"
-        );
+        assert!(expected.ends_with(&names), "{major} {flags:?}: {places:?}");
         tiers.extend(frames.iter().map(|frame| format!("{:?}", frame.tier)));
     }
     println!("node {major} {flags:?}: {whole} of {taken} whole, tiers {tiers:?}");
-    assert!(whole * 100 >= taken * 95, "{major} {flags:?}: {whole} of {taken}");
+    assert!(
+        whole * 100 >= taken * 95,
+        "{major} {flags:?}: {whole} of {taken}"
+    );
     tiers
 }
 
@@ -196,24 +202,36 @@ fn without_optimisation(major: u32) -> &'static [&'static str] {
 }
 
 fn interpreted(major: u32) {
-    let tiers = check(major, &[without_optimisation(major), &["--no-sparkplug"]].concat());
+    let tiers = check(
+        major,
+        &[without_optimisation(major), &["--no-sparkplug"]].concat(),
+    );
     let only = format!("{:?}", Some(Tier::Interpreted));
     assert_eq!(tiers, BTreeSet::from([only]));
 }
 
 fn baseline(major: u32) {
-    let tiers = check(major, &[without_optimisation(major), &["--always-sparkplug"]].concat());
+    let tiers = check(
+        major,
+        &[without_optimisation(major), &["--always-sparkplug"]].concat(),
+    );
     assert!(tiers.contains(&format!("{:?}", Some(Tier::Baseline))));
 }
 
 fn maglev(major: u32) {
     let tiers = check(major, &["--maglev", "--no-turbofan"]);
-    assert!(tiers.contains(&format!("{:?}", Some(Tier::Maglev))), "{tiers:?}");
+    assert!(
+        tiers.contains(&format!("{:?}", Some(Tier::Maglev))),
+        "{tiers:?}"
+    );
 }
 
 fn optimised(major: u32) {
     let tiers = check(major, &[]);
-    assert!(tiers.contains(&format!("{:?}", Some(Tier::TurboFan))), "{tiers:?}");
+    assert!(
+        tiers.contains(&format!("{:?}", Some(Tier::TurboFan))),
+        "{tiers:?}"
+    );
 }
 
 macro_rules! versions {

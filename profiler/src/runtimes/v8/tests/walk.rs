@@ -26,7 +26,10 @@ impl Stopped {
         // SAFETY: the calls take no pointers but `status`.
         unsafe {
             assert_eq!(libc::ptrace(libc::PTRACE_SEIZE, pid, nothing, nothing), 0);
-            assert_eq!(libc::ptrace(libc::PTRACE_INTERRUPT, pid, nothing, nothing), 0);
+            assert_eq!(
+                libc::ptrace(libc::PTRACE_INTERRUPT, pid, nothing, nothing),
+                0
+            );
             assert_eq!(libc::waitpid(pid, &mut status, libc::__WALL), pid);
         }
         Self { pid }
@@ -37,9 +40,8 @@ impl Stopped {
         let mut registers = unsafe { std::mem::zeroed::<libc::user_regs_struct>() };
         let nothing = std::ptr::null_mut::<libc::c_void>();
         // SAFETY: the kernel writes a user_regs_struct.
-        let done = unsafe {
-            libc::ptrace(libc::PTRACE_GETREGS, self.pid, nothing, &raw mut registers)
-        };
+        let done =
+            unsafe { libc::ptrace(libc::PTRACE_GETREGS, self.pid, nothing, &raw mut registers) };
         assert_eq!(done, 0);
         registers
     }
