@@ -49,7 +49,7 @@ pub(super) struct BytecodeSizes {
 impl BytecodeSizes {
     fn new(sizes: Vec<u8>) -> Option<Self> {
         let count = sizes.len() / 3;
-        let valid = sizes.len() % 3 == 0
+        let valid = sizes.len().is_multiple_of(3)
             && (100..=256).contains(&count)
             && sizes.iter().all(|size| (1..=32).contains(size));
         valid.then_some(Self { sizes, count })

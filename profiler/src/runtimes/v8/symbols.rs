@@ -139,7 +139,7 @@ fn exports_v8(file: &File, elf: &Elf) -> bool {
             return None;
         }
         let hash = gnu_hash(PROBE);
-        let index = u64::from(hash / 64 & (words - 1));
+        let index = u64::from((hash / 64) & (words - 1));
         let mut bloom = [0; 8];
         file.read_exact_at(&mut bloom, section.offset + 16 + index * 8)
             .ok()?;
