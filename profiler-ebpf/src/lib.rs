@@ -9,6 +9,7 @@ pub mod event;
 pub mod process;
 pub mod runtime;
 pub mod table;
+pub mod v8;
 
 pub use event::*;
 pub use process::*;

@@ -122,11 +122,34 @@ pub struct Gils {
     pub addresses: [u64; LOCKS_PER_PROCESS],
 }
 
-/// A build of V8.
+/// A build of V8. Offsets are in bytes, instance types as `Map` holds them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct V8Runtime {
-    pub reserved: u64,
+    /// Of the slots in a frame, as words of the area of [`Self::FRAME_WORDS`]
+    /// words that ends at the frame pointer: what is below it by 8 bytes is
+    /// word 7. The context, or the marker of a frame that is no function's.
+    pub frame_context: u32,
+    pub frame_function: u32,
+    /// Of an interpreted function; others keep anything there.
+    pub frame_bytecode_array: u32,
+    pub frame_bytecode_offset: u32,
+    /// In `Map`.
+    pub map_instance_type: u32,
+    /// In `JSFunction`.
+    pub function_shared: u32,
+    /// In `SharedFunctionInfo`: 4 bytes that differ between functions and
+    /// never change, [`crate::v8`].
+    pub shared_check: u32,
+    pub first_function_type: u16,
+    pub last_function_type: u16,
+    pub shared_type: u16,
+    pub bytecode_array_type: u16,
+}
+
+impl V8Runtime {
+    /// Words below the frame pointer that are read.
+    pub const FRAME_WORDS: usize = 8;
 }
 
 /// Why frames of an interpreter are missing from a stack, at the place where
@@ -182,12 +205,18 @@ pub mod python_state {
 
 /// What the object of a JavaScript frame is, [`crate::Frame::JavaScript`].
 pub mod javascript {
-    /// Interpreted: a SharedFunctionInfo and an offset in its bytecode.
+    /// A SharedFunctionInfo. Detail: the slot of the bytecode offset in the
+    /// upper half, in the lower one the check of the function.
     pub const INTERPRETED: u32 = 1;
-    /// Baseline code: a SharedFunctionInfo and an offset in the code.
-    pub const BASELINE: u32 = 2;
-    /// Optimised code: a Code object and an offset in it.
-    pub const OPTIMISED: u32 = 3;
-    /// A frame that V8 makes for itself: its type.
-    pub const STUB: u32 = 4;
+    /// A SharedFunctionInfo. Detail: the address looked up, below the folded
+    /// check of the function. It is in the function's code, unless the thread
+    /// stopped before or behind the part of it that has a frame: then in that
+    /// of another, which the function called.
+    pub const COMPILED: u32 = 2;
+    /// No function is known: an address in generated code. Detail: the type
+    /// of the frame that its frame pointer leads to, or [`CODE_TYPE_UNKNOWN`].
+    pub const CODE: u32 = 3;
+
+    /// Of [`CODE`]: what the frame pointer leads to is no frame with a type.
+    pub const CODE_TYPE_UNKNOWN: u64 = u32::MAX as u64;
 }

@@ -7,6 +7,7 @@
 mod native;
 mod python;
 mod registers;
+mod v8;
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -49,6 +50,7 @@ pub struct Walk {
     /// The mapping of the last address: mostly that of the next too.
     pub mapping: Mapping,
     pub python: python::Python,
+    pub v8: v8::V8,
     pub busy: u32,
     pub reserved2: u32,
 }
@@ -209,8 +211,11 @@ fn user_stack(context: &Context<'_>, wanted: Wanted, record: &mut Record, slot: 
     walk.first_mapping = entry.first_mapping;
     walk.mapping_count = entry.mapping_count;
     walk.python.begin(entry.thread_specific);
+    walk.v8.begin(entry.v8);
     for _ in 0..MAX_USER_FRAMES {
-        let next = if record.walk.python.phase == python::phase::NONE {
+        let next = if record.walk.v8.next != 0 {
+            v8::v8_step(slot)
+        } else if record.walk.python.phase == python::phase::NONE {
             native::step(slot)
         } else {
             python::python_step(slot)

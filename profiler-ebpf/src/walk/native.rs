@@ -161,15 +161,19 @@ pub extern "C" fn step(slot: u32) -> u32 {
     let record = unsafe { &mut *record };
     match advance(record) {
         Ok(()) => CONTINUE,
-        Err(outcome) => {
-            record.header.outcome = outcome as u32;
-            if outcome != Outcome::RootReached {
-                record.header.failed_address = record.walk.pc;
-                record.header.failed_executable = record.walk.mapping.executable;
-            }
-            STOP
-        }
+        Err(outcome) => stop(record, outcome),
     }
+}
+
+/// Notes how the walk ended.
+#[inline(always)]
+pub fn stop(record: &mut Record, outcome: Outcome) -> u32 {
+    record.header.outcome = outcome as u32;
+    if outcome != Outcome::RootReached {
+        record.header.failed_address = record.walk.pc;
+        record.header.failed_executable = record.walk.mapping.executable;
+    }
+    STOP
 }
 
 #[inline(always)]
@@ -197,6 +201,12 @@ fn advance(record: &mut Record) -> Result<(), Outcome> {
     }
     let executable = walk.mapping.executable;
     if executable == NO_EXECUTABLE {
+        if walk
+            .v8
+            .enter_generated(walk.mapping.start, walk.mapping.end)
+        {
+            return Ok(());
+        }
         push(record, Frame::pack_raw(address));
         return follow_frame_pointer(&mut record.walk);
     }
@@ -204,6 +214,12 @@ fn advance(record: &mut Record) -> Result<(), Outcome> {
     let Some(info) = EXECUTABLES.get(executable) else {
         return Err(Outcome::TableUnavailable);
     };
+    if info.runtime == interpreter::V8 && info.interpreter[0].contains(virtual_address) {
+        let start = info.interpreter[0].start.wrapping_add(walk.mapping.bias);
+        let end = info.interpreter[0].end.wrapping_add(walk.mapping.bias);
+        walk.v8.enter_builtins(start, end, info.runtime_index);
+        return Ok(());
+    }
     let rule = match info.state {
         state::READY => rule_at(executable, info, virtual_address),
         state::FRAME_POINTERS => None,
@@ -435,7 +451,7 @@ fn leave_signal(walk: &mut Walk, rule: &Rule) -> Result<(), Outcome> {
 }
 
 #[inline(always)]
-fn follow_frame_pointer(walk: &mut Walk) -> Result<(), Outcome> {
+pub fn follow_frame_pointer(walk: &mut Walk) -> Result<(), Outcome> {
     if walk.valid & (1 << register::RBP) == 0 {
         return Err(Outcome::RegisterLost);
     }
@@ -461,7 +477,7 @@ fn follow_frame_pointer(walk: &mut Walk) -> Result<(), Outcome> {
 }
 
 #[inline(always)]
-fn read_user(address: u64) -> Result<u64, Outcome> {
+pub fn read_user(address: u64) -> Result<u64, Outcome> {
     // SAFETY: the kernel checks the address and never faults here.
     unsafe { aya_ebpf::helpers::bpf_probe_read_user(address as *const u64) }
         .map_err(|_| Outcome::StackUnreadable)

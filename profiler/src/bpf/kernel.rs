@@ -19,7 +19,7 @@ use aya::{
 use aya_log::EbpfLogger;
 use profiler_ebpf::{
     Block, Counter, Executable, Gils, MAX_MAPPINGS, Mapping, Outcome, ProcessEntry, PythonRuntime,
-    RING_BYTES, Settings, gate,
+    RING_BYTES, Settings, V8Runtime, gate,
 };
 use thiserror::Error;
 
@@ -116,6 +116,7 @@ pub struct Kernel {
     executables: Array<MapData, Shared<Executable>>,
     pythons: Array<MapData, Shared<PythonRuntime>>,
     gils: HashMap<MapData, u32, Shared<Gils>>,
+    v8s: Array<MapData, Shared<V8Runtime>>,
     /// Id of the map `TABLES`, of which every worker opens a handle.
     tables_id: u32,
     wanted_processes: HashMap<MapData, u32, u32>,
@@ -216,6 +217,7 @@ impl Kernel {
             executables: Array::try_from(take(&mut ebpf, "EXECUTABLES")?)?,
             pythons: Array::try_from(take(&mut ebpf, "PYTHONS")?)?,
             gils: HashMap::try_from(take(&mut ebpf, "GILS")?)?,
+            v8s: Array::try_from(take(&mut ebpf, "V8S")?)?,
             tables_id,
             wanted_processes: HashMap::try_from(take(&mut ebpf, "WANTED_PROCESSES")?)?,
             wanted_cgroups: HashMap::try_from(take(&mut ebpf, "WANTED_CGROUPS")?)?,
@@ -375,6 +377,11 @@ impl Kernel {
     pub fn remove_gils(&mut self, tgid: u32) {
         // Gone already, or never there.
         let _ = self.gils.remove(&tgid);
+    }
+
+    /// Describes a build of V8, before an executable refers to it.
+    pub fn set_v8(&mut self, index: u32, runtime: V8Runtime) -> Result<(), KernelError> {
+        Ok(self.v8s.set(index, Shared(runtime), 0)?)
     }
 
     /// A handle of the tables, for another thread.

@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use profiler_ebpf::{Executable as KernelExecutable, MAX_EXECUTABLES, ThreadSpecific, state};
+use profiler_ebpf::{
+    Executable as KernelExecutable, MAX_EXECUTABLES, ThreadSpecific, interpreter, state,
+};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
@@ -61,6 +63,8 @@ pub struct Executable {
     pub thread_specific: Option<ThreadSpecific>,
     /// Why frames of the interpreter that it holds are not shown.
     unsupported: Option<String>,
+    /// Index of the build of V8 that it holds.
+    pub v8: Option<u32>,
     /// A process that maps it: the way to its container's files.
     pub seen_in: u32,
     /// Frames that lie in it were recorded.
@@ -290,6 +294,7 @@ impl Executables {
                     table: None,
                     thread_specific,
                     unsupported: None,
+                    v8: None,
                     seen_in: tgid,
                     sampled: false,
                 });
@@ -429,6 +434,7 @@ impl Executables {
                         .map_err(|error| error.to_string())
                         .err()
                 });
+                executable.v8 = (info.runtime == interpreter::V8).then_some(info.runtime_index);
                 let new_state = if info.state == state::FRAME_POINTERS {
                     TableState::FramePointers
                 } else {

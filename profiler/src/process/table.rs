@@ -104,7 +104,13 @@ impl ProcessTable {
 
     pub fn install(&mut self, done: Done, kernel: &mut Kernel) {
         match done {
-            Done::Built(built) => self.executables.install(built, kernel, &self.workers),
+            Done::Built(built) => {
+                let id = built.id;
+                self.executables.install(built, kernel, &self.workers);
+                if self.executables.get(id).v8.is_some() {
+                    self.publish_v8(id, kernel);
+                }
+            }
             Done::Cleared { slot } => self.executables.cleared(slot),
         }
     }
@@ -222,20 +228,41 @@ impl ProcessTable {
     /// Makes a process known to the kernel side, then gives back what it
     /// replaces.
     fn publish(&mut self, tgid: u32, process: Process, kernel: &mut Kernel) {
-        let entry = ProcessEntry {
-            start_ticks: process.start_ticks,
-            exec_id: process.exec_id,
-            first_mapping: process.layout.range.first,
-            mapping_count: process.layout.range.length,
-            thread_specific: process.layout.thread_specific,
-            v8: 0,
-            reserved: 0,
-        };
-        if kernel.set_process(tgid, entry).is_err() {
+        if kernel.set_process(tgid, self.entry(&process)).is_err() {
             self.counts.full += 1;
         }
         if let Some(old) = self.processes.insert(tgid, process) {
             self.give_back(old.layout, kernel);
+        }
+    }
+
+    /// What the kernel side is told of a process.
+    fn entry(&self, process: &Process) -> ProcessEntry {
+        let layout = &process.layout;
+        let v8 = layout
+            .executables
+            .iter()
+            .find_map(|&id| self.executables.get(id).v8);
+        ProcessEntry {
+            start_ticks: process.start_ticks,
+            exec_id: process.exec_id,
+            first_mapping: layout.range.first,
+            mapping_count: layout.range.length,
+            thread_specific: layout.thread_specific,
+            v8: v8.map_or(0, |index| index + 1),
+            reserved: 0,
+        }
+    }
+
+    /// An executable turned out to hold V8: whatever code its processes make
+    /// is V8's.
+    fn publish_v8(&mut self, id: ExecutableId, kernel: &mut Kernel) {
+        for (&tgid, process) in &self.processes {
+            if process.layout.executables.contains(&id)
+                && kernel.set_process(tgid, self.entry(process)).is_err()
+            {
+                self.counts.full += 1;
+            }
         }
     }
 

@@ -22,11 +22,20 @@ use crate::elf::Elf;
 /// What interpreter an executable holds, if any. Costs a few small reads of a
 /// file that holds none.
 pub fn recognise(file: &File, elf: &Elf<'_>, path: &Path) -> Option<Recognised> {
-    let python = python::recognise(file, elf).map(|python| match python {
-        Ok(python) => Recognised::Python(Arc::new(python)),
-        Err(unsupported) => Recognised::Unsupported(format!(
-            "{unsupported}: its functions are shown as native code"
-        )),
-    });
-    python.or_else(|| others::recognise(path).map(Recognised::Unsupported))
+    let native = |why: String| {
+        Recognised::Unsupported(format!("{why}: its functions are shown as native code"))
+    };
+    if let Some(python) = python::recognise(file, elf) {
+        return Some(match python {
+            Ok(python) => Recognised::Python(Arc::new(python)),
+            Err(unsupported) => native(unsupported.to_string()),
+        });
+    }
+    if let Some(engine) = v8::recognise(file, elf) {
+        return Some(match engine {
+            Ok(engine) => Recognised::V8(Arc::new(engine)),
+            Err(unsupported) => native(unsupported.to_string()),
+        });
+    }
+    others::recognise(path).map(Recognised::Unsupported)
 }

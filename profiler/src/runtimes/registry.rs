@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use profiler_ebpf::{Executable, MAX_PYTHONS, interpreter};
+use profiler_ebpf::{CodeRange, Executable, MAX_PYTHONS, MAX_V8S, interpreter};
 use thiserror::Error;
 
-use super::python::Interpreter;
+use super::{python::Interpreter, v8::Engine};
 use crate::bpf::{Kernel, KernelError};
 
 /// What an executable was recognised as.
 #[derive(Clone, Debug)]
 pub enum Recognised {
     Python(Arc<Interpreter>),
+    V8(Arc<Engine>),
     /// An interpreter whose frames cannot be shown, and why.
     Unsupported(String),
 }
@@ -21,8 +22,8 @@ pub enum Recognised {
 pub enum NotShown {
     #[error("{0}")]
     Unsupported(String),
-    #[error("more than {MAX_PYTHONS} builds of CPython at a time: its frames are not shown")]
-    Full,
+    #[error("more than {0} builds of its interpreter at a time: its frames are not shown")]
+    Full(usize),
     #[error(transparent)]
     Kernel(#[from] KernelError),
 }
@@ -30,6 +31,7 @@ pub enum NotShown {
 #[derive(Default)]
 pub struct Registry {
     pythons: Vec<Arc<Interpreter>>,
+    v8s: Vec<Arc<Engine>>,
 }
 
 impl Registry {
@@ -43,34 +45,48 @@ impl Registry {
     ) -> Result<(), NotShown> {
         match recognised {
             Recognised::Python(python) => {
-                info.runtime_index = self.python_index(python, kernel)?;
+                info.runtime_index = index_of(&mut self.pythons, python, MAX_PYTHONS, |index| {
+                    kernel.set_python(index, python.runtime)
+                })?;
                 info.runtime = interpreter::PYTHON;
                 info.interpreter = python.evaluator;
-                Ok(())
             }
-            Recognised::Unsupported(why) => Err(NotShown::Unsupported(why.clone())),
+            Recognised::V8(engine) => {
+                info.runtime_index = index_of(&mut self.v8s, engine, MAX_V8S, |index| {
+                    kernel.set_v8(index, engine.runtime)
+                })?;
+                info.runtime = interpreter::V8;
+                info.interpreter = [engine.builtins, CodeRange::default()];
+            }
+            Recognised::Unsupported(why) => return Err(NotShown::Unsupported(why.clone())),
         }
-    }
-
-    fn python_index(
-        &mut self,
-        python: &Arc<Interpreter>,
-        kernel: &mut Kernel,
-    ) -> Result<u32, NotShown> {
-        let known = self.pythons.iter().position(|known| known == python);
-        if let Some(index) = known {
-            return Ok(index as u32);
-        }
-        if self.pythons.len() >= MAX_PYTHONS {
-            return Err(NotShown::Full);
-        }
-        let index = self.pythons.len() as u32;
-        kernel.set_python(index, python.runtime)?;
-        self.pythons.push(Arc::clone(python));
-        Ok(index)
+        Ok(())
     }
 
     pub fn python(&self, index: u32) -> Option<&Arc<Interpreter>> {
         self.pythons.get(index as usize)
     }
+
+    pub fn v8(&self, index: u32) -> Option<&Arc<Engine>> {
+        self.v8s.get(index as usize)
+    }
+}
+
+/// The index of a build, which is described first if it is new.
+fn index_of<Build: PartialEq>(
+    known: &mut Vec<Arc<Build>>,
+    build: &Arc<Build>,
+    room: usize,
+    describe: impl FnOnce(u32) -> Result<(), KernelError>,
+) -> Result<u32, NotShown> {
+    if let Some(index) = known.iter().position(|other| other == build) {
+        return Ok(index as u32);
+    }
+    if known.len() >= room {
+        return Err(NotShown::Full(room));
+    }
+    let index = known.len() as u32;
+    describe(index)?;
+    known.push(Arc::clone(build));
+    Ok(index)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use profiler_ebpf::{COMM_LENGTH, Frame, Missing, Outcome, ProcessKey, interpreter, python_state};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::interpreted::{CodeId, Functions};
+use super::interpreted::{CodeId, Functions, JavaScriptId, V8Key};
 use crate::{
     bpf::Sample,
     process::{ExecutableId, ProcessTable, Translated},
@@ -32,6 +32,8 @@ pub enum RawFrame {
         code: CodeId,
         instruction: u32,
     },
+    /// A JavaScript function, and where in it.
+    JavaScript(JavaScriptId),
     /// Frames of an interpreter are missing here, and why.
     Missing {
         runtime: u32,
@@ -230,6 +232,22 @@ impl Intake {
                     self.with_jit.insert(process);
                     RawFrame::Jit { process, address }
                 }
+                Translated::Interpreted(Frame::JavaScript {
+                    runtime,
+                    kind,
+                    object,
+                    detail,
+                }) => {
+                    let key = V8Key {
+                        process,
+                        runtime,
+                        kind,
+                        object,
+                        detail,
+                    };
+                    self.javascript(key, sample, table);
+                    continue;
+                }
                 Translated::Interpreted(frame) => self.interpreted(frame, sample, process, table),
                 _ => RawFrame::Unmapped,
             };
@@ -237,6 +255,21 @@ impl Intake {
         }
         if !matches!(sample.outcome, Outcome::RootReached | Outcome::NoUserStack) {
             self.scratch.push(RawFrame::Truncated(sample.outcome));
+        }
+    }
+
+    /// A frame of V8 stands for any number of functions.
+    fn javascript(&mut self, key: V8Key, sample: &Sample<'_>, table: &ProcessTable) {
+        let registry = &table.executables.runtimes;
+        let tgid = sample.header.process.tgid;
+        match self.functions.javascript(registry, tgid, key) {
+            Ok(ids) => self
+                .scratch
+                .extend(ids.into_iter().map(RawFrame::JavaScript)),
+            Err(reason) => self.scratch.push(RawFrame::Missing {
+                runtime: interpreter::V8,
+                reason,
+            }),
         }
     }
 

@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use crate::runtimes::{
     ProcessMemory, Registry,
     python::{Code, read_code},
+    v8::{JavaScriptFrame, Reader},
 };
 
 /// What could not be read is not tried again for this long: of a process that
@@ -20,6 +21,22 @@ const RETRY: Duration = Duration::from_millis(20);
 
 /// Index in [`Functions::python`].
 pub type CodeId = u32;
+
+/// Index in [`Functions::javascript`].
+pub type JavaScriptId = u32;
+
+/// What a sample says of a frame of V8.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct V8Key {
+    pub process: u32,
+    pub runtime: u32,
+    pub kind: u32,
+    pub object: u64,
+    pub detail: u64,
+}
+
+/// Frames of V8 that are remembered; with more, all are read again.
+const MAX_V8_FRAMES: usize = 1 << 20;
 
 /// What a sample says of a Python function.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +55,11 @@ pub struct Functions {
     /// What could not be read, and when that was tried: its memory may hold
     /// another code object of the same looks soon.
     unreadable: FxHashMap<CodeKey, Instant>,
+    pub javascript: Vec<JavaScriptFrame>,
+    by_frame: FxHashMap<JavaScriptFrame, JavaScriptId>,
+    by_v8: FxHashMap<V8Key, Vec<JavaScriptId>>,
+    unreadable_v8: FxHashMap<V8Key, Instant>,
+    readers: FxHashMap<(u32, u32), Reader>,
 }
 
 impl Functions {
@@ -87,6 +109,63 @@ impl Functions {
                 Err(reason)
             }
         }
+    }
+
+    /// The functions of a frame of V8, innermost first. None of a builtin.
+    pub fn javascript(
+        &mut self,
+        registry: &Registry,
+        tgid: u32,
+        key: V8Key,
+    ) -> Result<Vec<JavaScriptId>, Missing> {
+        if let Some(known) = self.by_v8.get(&key) {
+            return Ok(known.clone());
+        }
+        let now = Instant::now();
+        if let Some(&tried) = self.unreadable_v8.get(&key)
+            && now - tried < RETRY
+        {
+            return Err(Missing::CodeUnreadable);
+        }
+        let (Some(engine), Some(memory)) = (registry.v8(key.runtime), ProcessMemory::new(tgid))
+        else {
+            return Err(Missing::Unrecognised);
+        };
+        let read = self
+            .readers
+            .entry((key.process, key.runtime))
+            .or_insert_with(|| Reader::new(Arc::clone(engine)))
+            .resolve(&memory, key.kind, key.object, key.detail);
+        let frames = match read {
+            Ok(frames) => frames,
+            Err(error) => {
+                log::debug!("JavaScript frame of process {tgid}: {error}");
+                if self.unreadable_v8.len() >= MAX_V8_FRAMES {
+                    self.unreadable_v8.clear();
+                }
+                self.unreadable_v8.insert(key, now);
+                return Err(Missing::CodeUnreadable);
+            }
+        };
+        let ids: Vec<JavaScriptId> = frames
+            .into_iter()
+            .map(|frame| self.intern_javascript(frame))
+            .collect();
+        if self.by_v8.len() >= MAX_V8_FRAMES {
+            self.by_v8.clear();
+        }
+        self.by_v8.insert(key, ids.clone());
+        Ok(ids)
+    }
+
+    fn intern_javascript(&mut self, frame: JavaScriptFrame) -> JavaScriptId {
+        if let Some(&id) = self.by_frame.get(&frame) {
+            return id;
+        }
+        let id = self.javascript.len() as JavaScriptId;
+        self.javascript.push(frame.clone());
+        self.by_frame.insert(frame, id);
+        id
     }
 
     fn intern(&mut self, code: Code) -> CodeId {

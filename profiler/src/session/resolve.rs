@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use super::{
     account::{describe, missing_text},
     intake::{Intake, RawFrame},
-    interpreted::{CodeId, Functions},
+    interpreted::{CodeId, Functions, JavaScriptId},
 };
 use crate::{
     process::{Executable, ExecutableId, ProcessTable},
@@ -301,6 +301,28 @@ impl Resolver<'_> {
         chain
     }
 
+    fn javascript_frame(&mut self, functions: &Functions, id: JavaScriptId) -> Chain {
+        let frame = &functions.javascript[id as usize];
+        let module = self.builder.module(Module {
+            path: "[javascript]".to_owned(),
+            ..Module::default()
+        });
+        let function = self.builder.function(Function {
+            name: frame.function.clone(),
+            kind: FrameKind::JavaScript,
+            module: Some(module),
+            file: frame.script.to_string(),
+            line: frame.first_line,
+        });
+        vec![self.builder.frame(Frame {
+            function,
+            line: frame.line,
+            column: frame.column,
+            inlined: frame.inlined,
+            ..Frame::default()
+        })]
+    }
+
     fn stack(&mut self, functions: &Functions, frames: &[RawFrame]) -> Option<StackId> {
         let mut stack = None;
         for frame in frames.iter().rev() {
@@ -314,6 +336,7 @@ impl Resolver<'_> {
                 RawFrame::Python { code, instruction } => {
                     Some(self.python_frame(functions, code, instruction))
                 }
+                RawFrame::JavaScript(id) => Some(self.javascript_frame(functions, id)),
                 RawFrame::Missing { runtime, reason } => {
                     Some(self.synthetic(missing_text(runtime, reason)))
                 }
