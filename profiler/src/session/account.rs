@@ -1,11 +1,8 @@
 //! What the recording is worth and what it cost: counters of the kernel side
 //! over the recording proper, without the warm-up.
 
-use std::collections::BTreeMap;
-
 use profiler_ebpf::{Counter, Missing, Outcome, interpreter};
 
-use super::intake::{Incomplete, PythonStacks};
 use crate::{
     bpf::{Kernel, KernelError},
     process::ProcessTable,
@@ -13,7 +10,6 @@ use crate::{
         Cost, FrameKind, Note, NoteKind, OutcomeCount, ProgramCost, Quality, Recording,
         RuntimeQuality,
     },
-    runtimes::Registry,
 };
 
 /// Counters as they were when the recording began.
@@ -233,47 +229,6 @@ pub fn complete(
     }];
     quality.runtimes.extend(runtimes);
     quality
-}
-
-/// How complete the stacks of each interpreter are.
-pub fn runtimes(stacks: &PythonStacks, registry: &Registry) -> Vec<RuntimeQuality> {
-    let mut by_name: BTreeMap<String, RuntimeQuality> = BTreeMap::new();
-    for (&index, of) in &stacks.by_runtime {
-        let Some(python) = registry.python(index) else {
-            continue;
-        };
-        let name = format!("CPython {}", python.version);
-        let quality = by_name
-            .entry(name.clone())
-            .or_insert_with(|| RuntimeQuality {
-                runtime: name,
-                ..RuntimeQuality::default()
-            });
-        quality.stacks += of.stacks;
-        quality.complete += of.complete;
-        let complete = (Outcome::RootReached, of.complete);
-        let outcomes = std::iter::once((Incomplete::Walk(complete.0), complete.1))
-            .chain(of.reasons.iter().map(|(&reason, &count)| (reason, count)));
-        for (reason, count) in outcomes.filter(|&(_, count)| count > 0) {
-            let (outcome, meaning) = match reason {
-                Incomplete::Walk(outcome) => describe(outcome),
-                Incomplete::Missing(reason) => describe_missing(reason),
-            };
-            match quality
-                .outcomes
-                .iter_mut()
-                .find(|entry| entry.outcome == outcome)
-            {
-                Some(entry) => entry.count += count,
-                None => quality.outcomes.push(OutcomeCount {
-                    outcome: outcome.to_owned(),
-                    meaning: meaning.to_owned(),
-                    count,
-                }),
-            }
-        }
-    }
-    by_name.into_values().collect()
 }
 
 /// What a reader must know of the recording's limits.

@@ -1,11 +1,12 @@
 //! Samples as they arrive: interned and added up, not yet named.
 
-use std::collections::BTreeMap;
-
-use profiler_ebpf::{COMM_LENGTH, Frame, Missing, Outcome, ProcessKey, interpreter, python_state};
+use profiler_ebpf::{COMM_LENGTH, Frame, Missing, Outcome, ProcessKey, interpreter};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::interpreted::{CodeId, Functions, JavaScriptId, V8Key};
+use super::{
+    interpreted::{CodeId, Functions, JavaScriptId, V8Key},
+    runtimes::RuntimeStacks,
+};
 use crate::{
     bpf::Sample,
     process::{ExecutableId, ProcessTable, Translated},
@@ -61,56 +62,6 @@ pub struct RawThread {
     pub process: u32,
 }
 
-/// How the stacks with Python in them ended, for each build of CPython.
-#[derive(Default)]
-pub struct PythonStacks {
-    pub by_runtime: BTreeMap<u32, RuntimeStacks>,
-}
-
-#[derive(Default)]
-pub struct RuntimeStacks {
-    pub stacks: u64,
-    pub complete: u64,
-    /// Of those that are not: the walk's outcome, or what is missing.
-    pub reasons: BTreeMap<Incomplete, u64>,
-    /// Samples in which it is known whether the thread held the GIL.
-    pub gil_known: u64,
-    pub gil_held: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Incomplete {
-    Walk(Outcome),
-    Missing(Missing),
-}
-
-impl PythonStacks {
-    fn count(&mut self, sample: &Sample<'_>, stack: &[RawFrame]) {
-        let state = sample.header.python_state;
-        if state & python_state::EVALUATES == 0 {
-            return;
-        }
-        let of = self
-            .by_runtime
-            .entry(sample.header.python_runtime)
-            .or_default();
-        of.stacks += 1;
-        of.gil_known += u64::from(state & python_state::GIL_KNOWN != 0);
-        of.gil_held += u64::from(state & python_state::HOLDS_GIL != 0);
-        let missing = stack.iter().find_map(|frame| match frame {
-            RawFrame::Missing { reason, .. } => Some(*reason),
-            _ => None,
-        });
-        match (sample.outcome, missing) {
-            (Outcome::RootReached, None) => of.complete += 1,
-            (Outcome::RootReached, Some(reason)) => {
-                *of.reasons.entry(Incomplete::Missing(reason)).or_default() += 1;
-            }
-            (outcome, _) => *of.reasons.entry(Incomplete::Walk(outcome)).or_default() += 1,
-        }
-    }
-}
-
 /// Totals of one thread, stack and source.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Total {
@@ -130,7 +81,7 @@ pub struct Intake {
     /// Processes whose JIT frames need names.
     pub with_jit: FxHashSet<u32>,
     pub functions: Functions,
-    pub python: PythonStacks,
+    pub runtimes: RuntimeStacks,
     /// Ticks of the sampling clock.
     pub samples: u64,
     /// All that was taken in.
@@ -158,7 +109,7 @@ impl Intake {
         let thread = self.thread(sample, process);
         self.collect(sample, process, table);
         if source == Source::OnCpu {
-            self.python.count(sample, &self.scratch);
+            self.runtimes.count(sample, &self.scratch);
         }
         let stack = self.stack();
         let total = self.totals.entry((source, thread, stack)).or_default();

@@ -7,6 +7,7 @@ mod intake;
 mod interpreted;
 mod locks;
 mod resolve;
+mod runtimes;
 
 use std::{
     os::fd::AsRawFd,
@@ -364,7 +365,10 @@ impl Session {
             |key| self.intake.process_of(key),
             &mut self.notes,
         );
-        let runtimes = account::runtimes(&self.intake.python, &self.table.executables.runtimes);
+        let runtimes = self
+            .intake
+            .runtimes
+            .quality(&self.table.executables.runtimes);
         let mut recording = resolve::resolve(self.intake, &self.table, &mut self.notes);
         let uname = rustix::system::uname();
         recording.format_version = FORMAT_VERSION;
