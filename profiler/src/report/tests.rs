@@ -8,17 +8,18 @@ use super::*;
 use crate::views::sample;
 
 /// The formats whose text this room makes.
-const TEXTS: [Format; 5] = [
+const TEXTS: [Format; 6] = [
     Format::Json,
     Format::Markdown,
     Format::Flamegraph,
     Format::Folded,
+    Format::Raw,
     Format::Speedscope,
 ];
 
 fn render(recording: &Recording, format: Format) -> Vec<u8> {
     let mut out = Vec::new();
-    write(recording, format, &mut out).expect("it can be written");
+    write(recording, format, Selection::default(), &mut out).expect("it can be written");
     out
 }
 
@@ -45,7 +46,7 @@ fn folded(text: &str) -> BTreeMap<&str, u64> {
 #[test]
 fn all_formats_have_the_same_total() {
     for recording in recordings() {
-        let total = recording.total(PRIMARY);
+        let total = recording.total(Source::OnCpu);
         let text = render_text(&recording, Format::Folded);
         assert_eq!(folded(&text).values().sum::<u64>(), total);
 
@@ -232,12 +233,17 @@ fn damaged_recordings_are_refused() {
     let mut out = Vec::new();
     let mut recording = sample::plain();
     recording.samples[0].stack = Some(9_999);
-    let result = write(&recording, Format::Json, &mut out);
+    let result = write(&recording, Format::Json, Selection::default(), &mut out);
     assert!(matches!(result, Err(ReportError::Damaged(_))));
     let mut recording = sample::plain();
     recording.samples[0].weight = u64::MAX;
     recording.samples[1].weight = u64::MAX;
-    let result = write(&recording, Format::Flamegraph, &mut out);
+    let result = write(
+        &recording,
+        Format::Flamegraph,
+        Selection::default(),
+        &mut out,
+    );
     assert!(matches!(result, Err(ReportError::Damaged(_))));
     assert!(out.is_empty());
 }
@@ -254,7 +260,7 @@ fn a_reader_that_goes_away_is_a_broken_pipe() {
         }
     }
     for format in Format::ALL {
-        match write(&sample::plain(), format, &mut Closed) {
+        match write(&sample::plain(), format, Selection::default(), &mut Closed) {
             Err(ReportError::Write(error)) => {
                 assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{format}");
             }

@@ -11,7 +11,7 @@ use std::{
 use devtools::{Browser, Page};
 use profiler::{
     profile::{FrameKind, Recording, Sample, Source},
-    report::html,
+    report::{Selection, html},
 };
 
 /// Where pages and screenshots stay for a look.
@@ -25,7 +25,7 @@ fn open(recording: &Recording, name: &str) -> Option<Page> {
     let browser = Browser::start()?;
     recording.check().expect("a sound recording");
     let mut bytes = Vec::new();
-    html::write(recording, &mut bytes).expect("written");
+    html::write(recording, Selection::default(), &mut bytes).expect("written");
     let file = output(name);
     std::fs::write(&file, bytes).expect("the page is written");
     Some(browser.open(&file))

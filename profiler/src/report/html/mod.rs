@@ -17,6 +17,8 @@ use sha2::{Digest, Sha256};
 
 use crate::profile::Recording;
 
+use super::Selection;
+
 const STYLE: &str = concat!(
     include_str!("viewer/page.css"),
     include_str!("viewer/flame.css"),
@@ -49,7 +51,7 @@ const SCRIPTS: [&str; 18] = [
 const BODY: &str = include_str!("viewer/body.html");
 
 /// Writes the report of a recording.
-pub fn write(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
+pub fn write(recording: &Recording, selection: Selection, out: &mut dyn Write) -> io::Result<()> {
     let script = script();
     write!(
         out,
@@ -70,7 +72,7 @@ pub fn write(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
         policy = policy(&script),
         title = escape(&title(recording)),
     )?;
-    embed::facts(recording, out)?;
+    embed::facts(recording, selection, out)?;
     write!(out, "</script>\n<script type=\"text/plain\" id=\"tables\">")?;
     embed::tables(recording, out)?;
     write!(

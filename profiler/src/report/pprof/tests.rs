@@ -7,7 +7,7 @@ use crate::views::sample;
 
 fn render(recording: &Recording) -> Vec<u8> {
     let mut out = Vec::new();
-    write(recording, &mut out).expect("it can be written");
+    write(recording, Selection::default(), &mut out).expect("it can be written");
     out
 }
 
@@ -112,7 +112,7 @@ fn go_tool_pprof_shows_the_same_totals_and_names() {
     let total = recording.total(Source::OnCpu);
     assert!(top.contains("Type: cpu"), "{top}");
     assert!(top.contains(&format!("of {total}ns total")), "{top}");
-    let views = crate::views::Views::new(&recording, PRIMARY);
+    let views = crate::views::Views::new(&recording, Source::OnCpu);
     for row in views.functions() {
         let function = &recording.functions[row.function as usize];
         let line = top
