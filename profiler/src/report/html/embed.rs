@@ -41,6 +41,8 @@ struct Facts<'a> {
 struct SourceFact {
     title: &'static str,
     unit: &'static str,
+    /// What is counted, in the singular.
+    event: &'static str,
 }
 
 /// Writes the small part as JSON that is safe inside of a script element.
@@ -56,6 +58,10 @@ pub fn facts(recording: &Recording, selection: Selection, out: &mut dyn Write) -
             .map(|source| SourceFact {
                 title: source.title(),
                 unit: source.unit(),
+                event: match source {
+                    Source::OnCpu => "sample",
+                    Source::GilWait => "wait",
+                },
             })
             .collect(),
         source: source(selection.source),

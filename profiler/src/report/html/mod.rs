@@ -27,7 +27,7 @@ const STYLE: &str = concat!(
 
 /// The viewer, one job a file. They share one scope; the order only matters
 /// for what runs at once, so `app.js` is last.
-const SCRIPTS: [&str; 18] = [
+const SCRIPTS: [&str; 19] = [
     include_str!("viewer/dom.js"),
     include_str!("viewer/format.js"),
     include_str!("viewer/data.js"),
@@ -43,6 +43,7 @@ const SCRIPTS: [&str; 18] = [
     include_str!("viewer/export.js"),
     include_str!("viewer/tables.js"),
     include_str!("viewer/header.js"),
+    include_str!("viewer/gil.js"),
     include_str!("viewer/quality.js"),
     include_str!("viewer/keyboard.js"),
     include_str!("viewer/app.js"),
