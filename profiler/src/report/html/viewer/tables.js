@@ -290,6 +290,6 @@ function makeTables(facts, tables, open) {
       },
     ],
   });
-  made.python.overlap = " of own: sampled, so counts are samples and not calls. Choose a function for its callers and callees; its box in the graph tells its lines";
+  made.python.overlap = " of own, which holds the native code that a function called. CPU time is sampled: no calls are counted. Choose a function for its callers and callees; its box in the graph tells its lines";
   return made;
 }
