@@ -80,7 +80,7 @@ impl RecordOptions {
         }
         [
             "backend: no section, since this version sends no load to API endpoints and names no \
-             Python or JavaScript functions; their CPU time is in the system part",
+             JavaScript functions; their CPU time, and Python functions, are in the system part",
             "frontend: no section, since this version does not drive a browser",
             "database: no section, since this version does not ask PostgreSQL, Redis or vector \
              databases; the CPU time of their processes is in the system part",

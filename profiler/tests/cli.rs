@@ -9,7 +9,8 @@ use std::{
 };
 
 use profiler::profile::{
-    Builder, Container, FORMAT_VERSION, Process, Recording, Sample, Thread, store,
+    Builder, Container, FORMAT_VERSION, Frame, FrameKind, Function, Process, Recording, Sample,
+    Source, Thread, store,
 };
 
 fn profiler() -> Command {
@@ -107,6 +108,11 @@ fn help_goes_to_stdout_and_is_complete() {
         "--baseline",
         "--pid",
         "--frequency",
+        "--source",
+        "gil-wait",
+        "py-spy",
+        "pstats",
+        "samples, not calls",
         "--quiet",
         "--verbose",
         "doctor",
@@ -163,7 +169,13 @@ fn bad_options_are_one_line_and_code_2() {
         ("--baseline old.json", "--baseline"),
         ("--endpoints all", "--endpoints"),
         ("--load heavy", "--load"),
-        ("--profile-type memory", "--profile-type"),
+        (
+            "--profile-type memory",
+            "[possible values: cprofile, py-spy]",
+        ),
+        ("--source disk", "[possible values: on-cpu, gil-wait]"),
+        ("report a.profile --profile-type memory", "cprofile, py-spy"),
+        ("report a.profile --source disk", "on-cpu, gil-wait"),
         ("--pid 1 --containers web", "cannot be used together"),
     ] {
         refused(&run(words), says);
@@ -269,6 +281,77 @@ fn a_saved_recording_is_rendered_without_root() {
         .output()
         .expect("it starts");
     refused(&output, "/proc/nowhere/x.profile");
+}
+
+#[test]
+fn a_recording_shows_what_is_selected() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut builder = Builder::default();
+    builder.recording.format_version = FORMAT_VERSION;
+    builder.recording.containers.push(Container {
+        name: "host".to_string(),
+        ..Container::default()
+    });
+    builder.recording.processes.push(Process {
+        name: "app".to_string(),
+        ..Process::default()
+    });
+    builder.recording.threads.push(Thread::default());
+    let mut stack = None;
+    for (name, kind) in [("main", FrameKind::Native), ("work", FrameKind::Python)] {
+        let function = builder.function(Function {
+            name: name.to_string(),
+            kind,
+            file: "app.py".to_string(),
+            line: 3,
+            ..Function::default()
+        });
+        let frame = builder.frame(Frame {
+            function,
+            line: 4,
+            ..Frame::default()
+        });
+        stack = Some(builder.stack(stack, frame));
+    }
+    for (source, weight, count) in [(Source::OnCpu, 100, 2), (Source::GilWait, 50, 7)] {
+        builder.sample(Sample {
+            source,
+            stack,
+            weight,
+            count,
+            ..Sample::default()
+        });
+    }
+    let path = directory.path().join("a.profile");
+    let file = fs::File::create(&path).expect("a file");
+    store::save(&builder.finish(), file).expect("it was saved");
+    for (words, expected) in [
+        ("--format folded", "host;app;main;work (app.py:4) 100\n"),
+        (
+            "--format folded --source gil-wait",
+            "host;app;main;work (app.py:4);[gil wait] 50\n",
+        ),
+        (
+            "--format folded --profile-type py-spy",
+            "host;app;work (app.py:4) 100\n",
+        ),
+        ("--format raw", "work (app.py:4) 2\n"),
+        (
+            "--format raw --source gil-wait",
+            "work (app.py:4);[gil wait] 7\n",
+        ),
+    ] {
+        let output = run(&format!("report {} {words}", path.display()));
+        assert!(output.status.success(), "{}", err(&output));
+        assert_eq!(out(&output), expected, "{words}");
+    }
+    for extension in ["pstats", "prof"] {
+        let file = directory.path().join("a").with_extension(extension);
+        let output = run(&format!("report {} -o {}", path.display(), file.display()));
+        assert!(output.status.success(), "{}", err(&output));
+        let bytes = fs::read(&file).expect("it was written");
+        assert_eq!(bytes.first(), Some(&b'{'), "a table");
+    }
 }
 
 #[test]

@@ -6,7 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::Format;
-use crate::options::{MAX_FREQUENCY, parse_duration};
+use crate::{
+    options::{MAX_FREQUENCY, parse_duration},
+    profile::Source,
+    report::{ProfileType, Selection},
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,8 +34,8 @@ stderr. Ctrl-C ends a recording early and keeps what was recorded.";
 /// A system profiler: where does the time of this host go?
 ///
 /// Records with eBPF what every process on this Linux host spends its CPU time
-/// on, with native and kernel stacks, without restarting or changing any of
-/// them. Needs root, or the capabilities that `profiler doctor` names.
+/// on, with native, Python and kernel stacks, without restarting or changing any
+/// of them. Needs root, or the capabilities that `profiler doctor` names.
 #[derive(Debug, Parser)]
 #[command(
     name = "profiler",
@@ -96,8 +100,8 @@ pub struct RecordArgs {
     /// Write the result to this file instead of stdout.
     ///
     /// Without --format its extension decides: .json, .html, .md, .svg,
-    /// .folded, .pb.gz or .pprof, .speedscope.json; .profile keeps the raw
-    /// recording for `profiler report`. The file is readable by its owner only.
+    /// .folded, .raw, .pb.gz or .pprof, .pstats or .prof, .speedscope.json;
+    /// .profile keeps the whole recording for `profiler report`. The file is readable by its owner only.
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
@@ -126,6 +130,9 @@ pub struct RecordArgs {
         value_parser = clap::value_parser!(u32).range(1..=(1 << 22))
     )]
     pub pid: Vec<u32>,
+
+    #[command(flatten)]
+    pub selection: SelectionArgs,
 
     /// Samples a second on each CPU, 1 to 10000.
     #[arg(
@@ -156,16 +163,6 @@ pub struct RecordArgs {
     )]
     pub load: String,
 
-    /// How to profile Python functions. This version names none and takes only
-    /// the default.
-    #[arg(
-        long,
-        value_name = "TYPE",
-        default_value = DEFAULT_PROFILE_TYPE,
-        help_heading = "Not in this version"
-    )]
-    pub profile_type: String,
-
     /// Compare with an earlier result. This version refuses it.
     #[arg(long, value_name = "FILE", help_heading = "Not in this version")]
     pub baseline: Option<PathBuf>,
@@ -173,7 +170,37 @@ pub struct RecordArgs {
 
 pub const DEFAULT_ENDPOINTS: &str = "critical";
 pub const DEFAULT_LOAD: &str = "normal";
-pub const DEFAULT_PROFILE_TYPE: &str = "cprofile";
+
+/// What a result shows of a recording.
+#[derive(Debug, Args)]
+pub struct SelectionArgs {
+    /// How to show Python functions.
+    ///
+    /// Their times are sampled: counts are samples, not calls. A .profile keeps
+    /// everything and can be rendered either way.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "TYPE",
+        default_value = ProfileType::Cprofile.name()
+    )]
+    pub profile_type: ProfileType,
+
+    /// What stacks show where a format shows one kind of measurement: folded,
+    /// raw, flamegraph, speedscope, pstats, the tables of markdown. json, html
+    /// and pprof hold all of them; html and pprof open with this one.
+    #[arg(long, value_enum, default_value = "on-cpu")]
+    pub source: Source,
+}
+
+impl SelectionArgs {
+    pub fn selection(&self) -> Selection {
+        Selection {
+            source: self.source,
+            profile_type: self.profile_type,
+        }
+    }
+}
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Messages")]
@@ -225,7 +252,9 @@ pub enum DoctorFormat {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   profiler report app.profile --output app.html
-  profiler report app.profile --format folded | head")]
+  profiler report app.profile --format folded | head
+  profiler report app.profile --profile-type py-spy --output python.svg
+  profiler report app.profile --source gil-wait --output gil.svg")]
 pub struct ReportArgs {
     /// A recording made with `--output NAME.profile`.
     #[arg(value_name = "FILE")]
@@ -238,4 +267,7 @@ pub struct ReportArgs {
     /// Format of the result [default: the extension of --output, else json]
     #[arg(long, value_enum)]
     pub format: Option<Format>,
+
+    #[command(flatten)]
+    pub selection: SelectionArgs,
 }

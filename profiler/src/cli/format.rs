@@ -1,9 +1,9 @@
-//! Which format a result gets.
+//! Which format a result gets, and what it shows.
 
 use clap::{ValueEnum, builder::PossibleValue};
 
-use crate::output::Target;
 pub use crate::report::Format;
+use crate::{output::Target, profile::Source, report::ProfileType};
 
 /// What was asked for, else what the file's name says, else JSON.
 pub fn choose(asked: Option<Format>, target: &Target) -> Format {
@@ -21,6 +21,33 @@ pub fn binary(format: Format) -> Option<&'static str> {
 }
 
 impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(self.description()))
+    }
+}
+
+impl ValueEnum for Source {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            Self::OnCpu => ("on-cpu", "CPU time, sampled"),
+            Self::GilWait => (
+                "gil-wait",
+                "waits for the global interpreter lock of CPython, each of them measured",
+            ),
+        };
+        Some(PossibleValue::new(name).help(help))
+    }
+}
+
+impl ValueEnum for ProfileType {
     fn value_variants<'a>() -> &'a [Self] {
         &Self::ALL
     }

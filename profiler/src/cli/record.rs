@@ -10,7 +10,7 @@ use anyhow::bail;
 
 use super::{
     Format,
-    args::{DEFAULT_ENDPOINTS, DEFAULT_LOAD, DEFAULT_PROFILE_TYPE, Messages, ModeArg, RecordArgs},
+    args::{DEFAULT_ENDPOINTS, DEFAULT_LOAD, Messages, ModeArg, RecordArgs},
     exit, format,
 };
 use crate::{
@@ -20,7 +20,8 @@ use crate::{
     privacy,
     profile::Recording,
     progress::{Progress, Silent, Terminal, seconds, thousands},
-    report, session,
+    report::{self, Selection},
+    session,
 };
 
 pub fn run(
@@ -46,7 +47,7 @@ pub fn run(
     progress.finish();
     let mut recording = recorded?;
     recording.notes.extend(options.notes());
-    write(&recording, format, &target)?;
+    write(&recording, format, arguments.selection.selection(), &target)?;
     if !messages.quiet {
         say(&summary(&recording, format, &target));
     }
@@ -54,8 +55,14 @@ pub fn run(
 }
 
 /// Writes the result; when that fails, saves the recording elsewhere.
-fn write(recording: &Recording, format: Format, target: &Target) -> anyhow::Result<()> {
-    let error = match target.write(&|to| Ok(report::write(recording, format, to)?)) {
+fn write(
+    recording: &Recording,
+    format: Format,
+    selection: Selection,
+    target: &Target,
+) -> anyhow::Result<()> {
+    let written = target.write(&|to| Ok(report::write(recording, format, selection, to)?));
+    let error = match written {
         Ok(()) => return Ok(()),
         Err(error @ OutputError::StdoutClosed) => return Err(error.into()),
         Err(error) => error,
@@ -91,9 +98,6 @@ fn options(arguments: &RecordArgs, command_line: &[OsString]) -> anyhow::Result<
     }
     if arguments.load != DEFAULT_LOAD {
         bail!("this version sends no load to API endpoints; leave --load out");
-    }
-    if arguments.profile_type != DEFAULT_PROFILE_TYPE {
-        bail!("this version has no other kinds of profile; leave --profile-type out");
     }
     let containers = container_scope(&arguments.containers);
     let mut pids = arguments.pid.clone();
@@ -202,7 +206,6 @@ mod tests {
             ("--baseline a.json", "--baseline"),
             ("--endpoints all", "--endpoints"),
             ("--load heavy", "--load"),
-            ("--profile-type memory", "--profile-type"),
             ("--pid 1 --containers web", "--containers"),
         ] {
             let error = parsed(&format!("profiler {words}")).expect_err(words);
@@ -217,6 +220,8 @@ mod tests {
             "--pid -1",
             "--format exe",
             "--mode all",
+            "--profile-type memory",
+            "--source disk",
             "--quiet --verbose",
             "stray",
         ] {
@@ -233,7 +238,8 @@ mod tests {
         };
         // Full, like a disk.
         let target = Target::File("/dev/full".into());
-        let error = write(&recording, Format::Profile, &target).expect_err("it is full");
+        let error = write(&recording, Format::Profile, Selection::default(), &target)
+            .expect_err("it is full");
         let text = error.to_string();
         assert!(
             text.starts_with("cannot write /dev/full: the disk is full; "),

@@ -11,6 +11,7 @@ pub fn run(arguments: &ReportArgs, _: &Messages) -> anyhow::Result<u8> {
     let format = format::choose(arguments.format, &target);
     target.check(format::binary(format))?;
     let recording = store::load(&arguments.recording)?;
-    target.write(&|to| Ok(crate::report::write(&recording, format, to)?))?;
+    let selection = arguments.selection.selection();
+    target.write(&|to| Ok(crate::report::write(&recording, format, selection, to)?))?;
     Ok(exit::DONE)
 }

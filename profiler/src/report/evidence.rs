@@ -2,12 +2,12 @@
 //! they can be trusted, what they cost.
 
 use crate::{
-    profile::{Note, NoteKind, OutcomeCount, Quality, Recording},
+    profile::{Note, NoteKind, OutcomeCount, Quality, Recording, Source},
     views::{Views, share::percent as part_of},
 };
 
 use super::{
-    PRIMARY,
+    ProfileType, Selection,
     text::{Utc, bytes, clean, clean_or_empty, count, duration, percent},
 };
 
@@ -26,11 +26,11 @@ fn line(label: &str, text: String) -> Line {
 }
 
 /// What, where, when.
-pub fn title(recording: &Recording) -> String {
+pub fn title(recording: &Recording, selection: Selection) -> String {
     let about = &recording.about;
     format!(
         "{} time of {}, {}",
-        PRIMARY.title(),
+        selection.source.title(),
         clean(&about.host),
         Utc::new(about.start_unix_ms).text()
     )
@@ -284,12 +284,12 @@ pub fn cost_lines(recording: &Recording) -> Vec<Line> {
 
 /// The recording's notes, and before them what a reader must know about the
 /// results as a whole.
-pub fn notes(recording: &Recording) -> Vec<Note> {
+pub fn notes(recording: &Recording, selection: Selection) -> Vec<Note> {
     let mut notes = Vec::new();
-    if Views::new(recording, PRIMARY).is_empty() {
+    if Views::new(recording, selection.source).is_empty() {
         notes.push(Note {
             kind: NoteKind::Missing,
-            text: no_samples(recording),
+            text: no_samples(recording, selection),
         });
     }
     notes.extend(recording.notes.iter().cloned());
@@ -297,9 +297,14 @@ pub fn notes(recording: &Recording) -> Vec<Note> {
 }
 
 /// Why there is nothing to show, as far as the counters tell.
-pub fn no_samples(recording: &Recording) -> String {
+pub fn no_samples(recording: &Recording, selection: Selection) -> String {
     let quality = &recording.quality;
-    let why = if quality.samples_lost > 0 {
+    if selection.source == Source::GilWait {
+        return no_waits(recording);
+    }
+    let why = if selection.profile_type == ProfileType::PySpy && quality.samples > 0 {
+        "none of those that were taken was in a Python function"
+    } else if quality.samples_lost > 0 {
         "all samples were lost; the notes on quality say more"
     } else if quality.not_wanted > 0 {
         "only tasks outside the scope ran"
@@ -309,4 +314,20 @@ pub fn no_samples(recording: &Recording) -> String {
         "the sampling clock did not tick"
     };
     format!("No samples: {why}.")
+}
+
+/// Why there is no wait for a GIL to show.
+fn no_waits(recording: &Recording) -> String {
+    let why = if recording.locks.is_empty() {
+        "no process with a GIL was seen"
+    } else if recording
+        .locks
+        .iter()
+        .all(|lock| lock.measured_from_ns.is_none())
+    {
+        "they were not measured; the notes say why"
+    } else {
+        "no thread waited"
+    };
+    format!("No waits for the GIL: {why}.")
 }

@@ -10,9 +10,9 @@ use inferno::flamegraph::{
 use crate::profile::{FrameKind, Recording};
 
 use super::{
-    PRIMARY, evidence,
+    Selection, evidence,
     merged::{Label, LabelKind, Merged, Step},
-    text::{clean, shorten},
+    text::{clean, measured, shorten},
 };
 
 /// Narrower frames are not drawn, in percent of the width: a tenth of a pixel
@@ -24,10 +24,10 @@ const MIN_WIDTH_PERCENT: f64 = 0.01;
 const TITLE_LENGTH: usize = 110;
 const SUBTITLE_LENGTH: usize = 160;
 
-pub fn write(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
-    let merged = Merged::new(recording, PRIMARY);
+pub fn write(recording: &Recording, selection: Selection, out: &mut dyn Write) -> io::Result<()> {
+    let merged = Merged::new(recording, selection.source);
     if merged.total() == 0 {
-        return write_empty(recording, out);
+        return write_empty(recording, selection, out);
     }
     let lines = lines(&merged);
     let mut palette = PaletteMap::default();
@@ -35,12 +35,12 @@ pub fn write(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
         palette.insert(&label.text, color(label));
     }
     let mut options = Options::default();
-    options.title = shorten(&evidence::title(recording), TITLE_LENGTH).into_owned();
+    options.title = shorten(&evidence::title(recording, selection), TITLE_LENGTH).into_owned();
     options.subtitle = Some(shorten(&evidence::subtitle(recording), SUBTITLE_LENGTH).into_owned());
-    options.notes = notes(recording);
+    options.notes = notes(recording, selection);
     // Microseconds: nanoseconds are hard to read, and milliseconds would round
     // narrow frames to nothing.
-    options.count_name = "µs of CPU time".to_string();
+    options.count_name = format!("µs of {}", measured(selection.source));
     options.factor = 0.001;
     options.name_type = "Frame:".to_string();
     options.min_width = MIN_WIDTH_PERCENT;
@@ -102,12 +102,13 @@ fn lines(merged: &Merged) -> Vec<String> {
 }
 
 /// All there is to say, for who reads the file: a comment at its start.
-fn notes(recording: &Recording) -> String {
-    let mut text = String::from(
-        "\nThe width of a frame is its share of the CPU time; left to right is the alphabet, not the order in time. \
+fn notes(recording: &Recording, selection: Selection) -> String {
+    let mut text = format!(
+        "\nThe width of a frame is its share of the {}; left to right is the alphabet, not the order in time. \
          Frames narrower than 0.01 % are not drawn.\n\
          Colours: orange kernel, red native, yellow C++ and Rust, aqua inlined, green JavaScript and JIT, blue Python, \
          grey what stands for frames that are not known, purple containers and processes.\n",
+        measured(selection.source)
     );
     let lines = evidence::quality_lines(recording)
         .into_iter()
@@ -115,7 +116,7 @@ fn notes(recording: &Recording) -> String {
     for line in lines {
         text += &format!("{}: {}\n", line.label, line.text);
     }
-    for note in evidence::notes(recording) {
+    for note in evidence::notes(recording, selection) {
         text += &format!("Note: {}\n", clean(&note.text));
     }
     // Two hyphens would end the comment, and the file would not be XML.
@@ -126,7 +127,7 @@ fn notes(recording: &Recording) -> String {
 }
 
 /// A graph without frames that says why.
-fn write_empty(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
+fn write_empty(recording: &Recording, selection: Selection, out: &mut dyn Write) -> io::Result<()> {
     let escape = |text: &str| {
         text.replace('&', "&amp;")
             .replace('<', "&lt;")
@@ -144,10 +145,13 @@ fn write_empty(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
 <text x="600" y="85">{why}</text>
 </g>
 </svg>"##,
-        notes = escape(&notes(recording)),
-        title = escape(&shorten(&evidence::title(recording), TITLE_LENGTH)),
+        notes = escape(&notes(recording, selection)),
+        title = escape(&shorten(
+            &evidence::title(recording, selection),
+            TITLE_LENGTH
+        )),
         subtitle = escape(&shorten(&evidence::subtitle(recording), SUBTITLE_LENGTH)),
-        why = escape(&evidence::no_samples(recording)),
+        why = escape(&evidence::no_samples(recording, selection)),
     )
 }
 

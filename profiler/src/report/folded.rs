@@ -14,14 +14,14 @@ use std::io::{self, Write};
 use crate::profile::Recording;
 
 use super::{
-    PRIMARY, evidence,
+    Selection, evidence,
     merged::{Merged, Step},
 };
 
-pub fn write(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
-    let merged = Merged::new(recording, PRIMARY);
+pub fn write(recording: &Recording, selection: Selection, out: &mut dyn Write) -> io::Result<()> {
+    let merged = Merged::new(recording, selection.source);
     if merged.total() == 0 {
-        return writeln!(out, "# {}", evidence::no_samples(recording));
+        return writeln!(out, "# {}", evidence::no_samples(recording, selection));
     }
     let mut line = String::new();
     let mut ends = Vec::new();

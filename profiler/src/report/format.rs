@@ -11,7 +11,9 @@ pub enum Format {
     Markdown,
     Flamegraph,
     Folded,
+    Raw,
     Pprof,
+    Pstats,
     Speedscope,
     Profile,
 }
@@ -25,13 +27,15 @@ fn known() -> String {
 }
 
 impl Format {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Json,
         Self::Html,
         Self::Markdown,
         Self::Flamegraph,
         Self::Folded,
+        Self::Raw,
         Self::Pprof,
+        Self::Pstats,
         Self::Speedscope,
         Self::Profile,
     ];
@@ -44,7 +48,9 @@ impl Format {
             Self::Markdown => "markdown",
             Self::Flamegraph => "flamegraph",
             Self::Folded => "folded",
+            Self::Raw => "raw",
             Self::Pprof => "pprof",
+            Self::Pstats => "pstats",
             Self::Speedscope => "speedscope",
             Self::Profile => "profile",
         }
@@ -58,7 +64,14 @@ impl Format {
             Self::Markdown => "one screen of tables, for a pull request",
             Self::Flamegraph => "a flame graph (SVG)",
             Self::Folded => "folded stacks weighted in nanoseconds, one a line",
+            Self::Raw => {
+                "Python frames only, counted in samples, as `py-spy --format raw` has them"
+            }
             Self::Pprof => "for `go tool pprof` and what else reads its format",
+            Self::Pstats => {
+                "Python functions for `python -m pstats` and snakeviz; sampled: its counts are \
+                 samples, not calls"
+            }
             Self::Speedscope => "for speedscope.app",
             Self::Profile => "the recording itself, to render or compare later",
         }
@@ -72,7 +85,9 @@ impl Format {
             Self::Markdown => ".md",
             Self::Flamegraph => ".svg",
             Self::Folded => ".folded",
+            Self::Raw => ".raw",
             Self::Pprof => ".pb.gz",
+            Self::Pstats => ".pstats",
             Self::Speedscope => ".speedscope.json",
             Self::Profile => ".profile",
         }
@@ -81,7 +96,7 @@ impl Format {
     /// By the ending of the file's name. `.txt` is nothing: it could be meant
     /// as folded stacks or as something to read.
     pub fn from_path(path: &Path) -> Option<Self> {
-        const ENDINGS: [(&str, Format); 14] = [
+        const ENDINGS: [(&str, Format); 17] = [
             // Before `.json`, which it ends in too.
             (".speedscope.json", Format::Speedscope),
             (".speedscope", Format::Speedscope),
@@ -93,9 +108,12 @@ impl Format {
             (".svg", Format::Flamegraph),
             (".folded", Format::Folded),
             (".collapsed", Format::Folded),
+            (".raw", Format::Raw),
             (".pb.gz", Format::Pprof),
             (".pprof", Format::Pprof),
             (".pprof.gz", Format::Pprof),
+            (".pstats", Format::Pstats),
+            (".prof", Format::Pstats),
             (".profile", Format::Profile),
         ];
         let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
@@ -107,7 +125,7 @@ impl Format {
 
     /// Whether it is not for a terminal.
     pub fn is_binary(self) -> bool {
-        matches!(self, Self::Pprof | Self::Profile)
+        matches!(self, Self::Pprof | Self::Pstats | Self::Profile)
     }
 }
 

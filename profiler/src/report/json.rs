@@ -17,11 +17,17 @@ use crate::{
         About, ContainerKind, ContainerUsage, Cost, FORMAT_VERSION, Module, Note, Quality,
         Recording, Source,
     },
-    views::{Amount, Top, Views, shares, top},
+    views::{
+        Amount, Top, Views, python_functions,
+        share::{percents, rounded_percent},
+        top,
+    },
 };
 
 use super::{
-    PRIMARY, evidence,
+    ProfileType, Selection, evidence,
+    gil::{Gil, gil},
+    python::{Python, python},
     text::{Utc, kind_name},
 };
 
@@ -32,6 +38,8 @@ pub const FUNCTIONS_SHOWN: usize = 200;
 struct Report<'r> {
     schema_version: u32,
     generator: &'static str,
+    /// Which frames it has: see [`ProfileType`].
+    profile_type: &'static str,
     about: AboutReport<'r>,
     on_cpu: Total,
     containers: Vec<ContainerRow<'r>>,
@@ -41,6 +49,9 @@ struct Report<'r> {
     kinds: Vec<KindRow>,
     functions_shown: Shown,
     functions: Vec<FunctionRow<'r>>,
+    /// `null` when no Python was sampled.
+    python: Option<Python<'r>>,
+    gil: Gil<'r>,
     quality: QualityReport<'r>,
     cost: CostReport<'r>,
     notes: Vec<Note>,
@@ -277,17 +288,12 @@ columns!(Samples of rows:
     "count" => |row| row.count,
 );
 
-/// Shares of a column in hundredths of a percent, which add up to 100.
-fn percents(weights: impl Iterator<Item = u64>) -> Vec<f64> {
-    shares(&weights.collect::<Vec<_>>(), 10_000)
-        .into_iter()
-        .map(|part| part as f64 / 100.0)
-        .collect()
-}
-
-/// Rounded to what a reader can use; the exact numbers are beside it.
-fn percent_of(part: u64, whole: u64) -> f64 {
-    (crate::views::share::percent(part, whole) * 100.0).round() / 100.0
+/// Machine-readable.
+fn name(source: Source) -> &'static str {
+    match source {
+        Source::OnCpu => "on_cpu",
+        Source::GilWait => "gil_wait",
+    }
 }
 
 /// The rows of a table with their amounts and shares.
@@ -308,22 +314,29 @@ fn rows<T, R>(table: Vec<T>, amount: impl Fn(&T) -> Amount, row: impl Fn(T, OnCp
         .collect()
 }
 
-pub fn write(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
+/// Its tables are of CPU time whatever the selection's source is; the stacks of
+/// all sources are in `flame`.
+pub fn write(recording: &Recording, selection: Selection, out: &mut dyn Write) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, layout::Layout::new());
-    report(recording)
+    report(recording, selection.profile_type)
         .serialize(&mut serializer)
         .map_err(io::Error::from)?;
     writeln!(out)
 }
 
-fn report(recording: &Recording) -> Report<'_> {
-    let views = Views::new(recording, PRIMARY);
+fn report(recording: &Recording, profile_type: ProfileType) -> Report<'_> {
+    let selection = Selection {
+        source: Source::OnCpu,
+        profile_type,
+    };
+    let views = Views::new(recording, selection.source);
     let process = |id: u32| &recording.processes[id as usize];
     let container = |id: u32| &recording.containers[id as usize];
     let (functions_shown, functions) = functions(recording, &views);
     Report {
         schema_version: FORMAT_VERSION,
         generator: "profiler",
+        profile_type: profile_type.name(),
         about: AboutReport {
             about: &recording.about,
             start: Utc::new(recording.about.start_unix_ms).rfc3339(),
@@ -410,15 +423,21 @@ fn report(recording: &Recording) -> Report<'_> {
         ),
         functions_shown,
         functions,
+        python: python_functions(recording, selection.source, FUNCTIONS_SHOWN)
+            .map(|table| python(recording, &table)),
+        gil: gil(recording),
         quality: quality(recording),
         cost: cost(recording),
-        notes: evidence::notes(recording),
+        notes: evidence::notes(recording, selection),
         flame: Flame {
             modules: &recording.modules,
             functions: Functions(recording),
             frames: Frames(recording),
             stacks: Stacks(recording),
-            samples: BTreeMap::from([("on_cpu", Samples(recording, Source::OnCpu))]),
+            samples: Source::ALL
+                .into_iter()
+                .map(|source| (name(source), Samples(recording, source)))
+                .collect(),
         },
     }
 }
@@ -465,7 +484,7 @@ fn functions<'r>(recording: &'r Recording, views: &Views) -> (Shown, Vec<Functio
                 self_percent,
                 total_ns: row.total.weight,
                 total_samples: row.total.count,
-                total_percent: percent_of(row.total.weight, views.total.weight),
+                total_percent: rounded_percent(row.total.weight, views.total.weight),
             }
         })
         .collect();
@@ -484,14 +503,14 @@ fn quality(recording: &Recording) -> QualityReport<'_> {
     let (user_stacks, complete_stacks) = evidence::complete(quality);
     QualityReport {
         quality,
-        lost_percent: percent_of(
+        lost_percent: rounded_percent(
             quality.samples_lost,
             quality.samples.saturating_add(quality.samples_lost),
         ),
         complete_stacks,
         user_stacks,
         complete_stacks_percent: (user_stacks > 0)
-            .then(|| percent_of(complete_stacks, user_stacks)),
+            .then(|| rounded_percent(complete_stacks, user_stacks)),
         summary: texts(evidence::quality_lines(recording)),
     }
 }
@@ -505,8 +524,8 @@ fn cost(recording: &Recording) -> CostReport<'_> {
     CostReport {
         cost,
         cpu_ns,
-        cpu_percent_of_one_cpu: percent_of(cpu_ns, about.duration_ns),
-        cpu_percent_of_host: percent_of(cpu_ns, host_ns),
+        cpu_percent_of_one_cpu: rounded_percent(cpu_ns, about.duration_ns),
+        cpu_percent_of_host: rounded_percent(cpu_ns, host_ns),
         bpf_run_time_ns: evidence::sum(cost.programs.iter().map(|program| program.run_time_ns)),
         summary: texts(evidence::cost_lines(recording)),
     }

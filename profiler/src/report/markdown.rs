@@ -10,18 +10,27 @@ use std::{
 };
 
 use crate::{
-    profile::{NoteKind, Recording},
-    views::{Amount, Top, Views, share::share_text, shares, top},
+    profile::{Function, NoteKind, Recording, Source},
+    views::{
+        Amount, LockRow, Neighbour, PythonRow, Top, Views, WaitingThread, locks, python_functions,
+        share::share_text, shares, top,
+    },
 };
 
 use super::{
-    PRIMARY, evidence,
+    Selection, evidence,
+    gil::{held_percent, of_wall_time},
     text::{self, base_name, clean, duration, shorten},
 };
 
 const CONTAINERS: usize = 10;
 const PROCESSES: usize = 10;
 const FUNCTIONS: usize = 15;
+const PYTHON_FUNCTIONS: usize = 10;
+/// Callers, callees and lines of a Python function.
+const NEIGHBOURS: usize = 3;
+const LOCKS: usize = 5;
+const WAITING_THREADS: usize = 10;
 const NOTES: usize = 15;
 const NAME_LENGTH: usize = 80;
 const LINE_LENGTH: usize = 1_000;
@@ -91,21 +100,30 @@ fn tenths<T>(shown: &Top<T>, amount: impl Fn(&T) -> Amount, rest: Amount) -> Vec
         .collect()
 }
 
-pub fn write(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
-    out.write_all(text(recording).as_bytes())
+pub fn write(recording: &Recording, selection: Selection, out: &mut dyn Write) -> io::Result<()> {
+    out.write_all(text(recording, selection).as_bytes())
 }
 
-fn text(recording: &Recording) -> String {
-    let views = Views::new(recording, PRIMARY);
+fn text(recording: &Recording, selection: Selection) -> String {
+    let views = Views::new(recording, selection.source);
     let mut text = String::new();
     // Writing to a string cannot fail.
-    let _ = write_text(recording, &views, &mut text);
+    let _ = write_text(recording, selection, &views, &mut text);
     text
 }
 
-fn write_text(recording: &Recording, views: &Views, out: &mut String) -> std::fmt::Result {
+fn write_text(
+    recording: &Recording,
+    selection: Selection,
+    views: &Views,
+    out: &mut String,
+) -> std::fmt::Result {
     let about = &recording.about;
-    writeln!(out, "## Where the CPU time of {} went\n", code(&about.host))?;
+    let host = code(&about.host);
+    match views.source {
+        Source::OnCpu => writeln!(out, "## Where the CPU time of {host} went\n")?,
+        Source::GilWait => writeln!(out, "## Where {host} waited for the GIL\n")?,
+    }
     writeln!(
         out,
         "{}, {} at {} Hz ({}).",
@@ -115,20 +133,31 @@ fn write_text(recording: &Recording, views: &Views, out: &mut String) -> std::fm
         prose(&about.clock),
     )?;
     if views.is_empty() {
-        writeln!(out, "**{}**", prose(&evidence::no_samples(recording)))?;
+        writeln!(
+            out,
+            "**{}**",
+            prose(&evidence::no_samples(recording, selection))
+        )?;
     } else {
         writeln!(
             out,
-            "**{} of CPU time** in {} samples: {}.",
+            "**{} of {}** in {} {}: {}.",
             duration(views.total.weight),
+            text::measured(views.source),
             text::count(views.total.count),
+            match views.source {
+                Source::OnCpu => "samples",
+                Source::GilWait => "waits",
+            },
             kinds(views),
         )?;
         containers(recording, views, out)?;
         processes(recording, views, out)?;
         functions(recording, views, out)?;
+        python(recording, views, out)?;
     }
-    notes(recording, views, out)?;
+    gil(recording, out)?;
+    notes(recording, selection, views, out)?;
     writeln!(
         out,
         "\n<details><summary>Quality and cost of this recording</summary>\n"
@@ -145,6 +174,14 @@ fn write_text(recording: &Recording, views: &Views, out: &mut String) -> std::fm
         )?;
     }
     writeln!(out, "\n</details>")
+}
+
+/// Title of the column with the weights.
+fn amount_title(views: &Views) -> &'static str {
+    match views.source {
+        Source::OnCpu => "CPU time",
+        Source::GilWait => "GIL wait",
+    }
 }
 
 fn kinds(views: &Views) -> String {
@@ -173,7 +210,8 @@ fn containers(recording: &Recording, views: &Views, out: &mut String) -> std::fm
     let shares = tenths(&table, |row| row.amount, Amount::default());
     writeln!(
         out,
-        "\n| Container | CPU time | Share | Memory | Throttled |"
+        "\n| Container | {} | Share | Memory | Throttled |",
+        amount_title(views)
     )?;
     writeln!(out, "|:--|--:|--:|--:|--:|")?;
     for (row, share) in table.rows.iter().zip(&shares) {
@@ -220,7 +258,11 @@ fn processes(recording: &Recording, views: &Views, out: &mut String) -> std::fmt
     rows.retain(|row| row.amount.weight > 0);
     let table = top(rows, PROCESSES, |row| row.amount);
     let shares = tenths(&table, |row| row.amount, Amount::default());
-    writeln!(out, "\n| Process | CPU time | Share | Pid | Container |")?;
+    writeln!(
+        out,
+        "\n| Process | {} | Share | Pid | Container |",
+        amount_title(views)
+    )?;
     writeln!(out, "|:--|--:|--:|--:|:--|")?;
     for (row, share) in table.rows.iter().zip(&shares) {
         let process = &recording.processes[row.id as usize];
@@ -279,8 +321,149 @@ fn functions(recording: &Recording, views: &Views, out: &mut String) -> std::fmt
     Ok(())
 }
 
-fn notes(recording: &Recording, views: &Views, out: &mut String) -> std::fmt::Result {
-    let mut notes = evidence::notes(recording);
+/// Python functions as `cProfile` shows them.
+fn python(recording: &Recording, views: &Views, out: &mut String) -> std::fmt::Result {
+    let Some(table) = python_functions(recording, views.source, PYTHON_FUNCTIONS) else {
+        return Ok(());
+    };
+    let shares = tenths(&table.functions, PythonRow::share, Amount::default());
+    writeln!(
+        out,
+        "\nPython functions, {} of {}; sampled: what is counted are samples, not calls. Own time \
+         holds the native code that a function called.",
+        duration(table.total.weight),
+        text::measured(views.source),
+    )?;
+    writeln!(
+        out,
+        "\n| Python function | Own time | Share | Native | Cumulative | Callers | Callees | Lines |"
+    )?;
+    writeln!(out, "|:--|--:|--:|--:|--:|:--|:--|:--|")?;
+    for (row, share) in table.functions.rows.iter().zip(&shares) {
+        let function = &recording.functions[row.function as usize];
+        let lines: Vec<String> = row
+            .lines
+            .iter()
+            .filter(|line| line.line > 0)
+            .take(NEIGHBOURS)
+            .map(|line| {
+                let part = crate::views::share::percent(line.total.weight, row.total.weight);
+                format!("{} ({})", line.line, text::percent(part))
+            })
+            .collect();
+        writeln!(
+            out,
+            "| {} | {} | {share} | {} | {} | {} | {} | {} |",
+            code(&python_label(function)),
+            duration(row.share().weight),
+            duration(row.native.weight),
+            duration(row.total.weight),
+            neighbours(recording, &row.callers),
+            neighbours(recording, &row.callees),
+            lines.join(", "),
+        )?;
+    }
+    others(&table.functions, &shares, "| | | | | |", out)
+}
+
+/// `function (file.py:12)`, without the directories.
+fn python_label(function: &Function) -> String {
+    format!(
+        "{} ({}:{})",
+        shorten(&function.name, NAME_LENGTH / 2),
+        base_name(&function.file),
+        function.line
+    )
+}
+
+/// The heaviest callers or callees.
+fn neighbours(recording: &Recording, rows: &[Neighbour]) -> String {
+    let named: Vec<_> = rows
+        .iter()
+        .filter_map(|row| row.function)
+        .map(|id| code(&text::function_label(&recording.functions[id as usize])))
+        .collect();
+    let mut text = named[..named.len().min(NEIGHBOURS)].join(", ");
+    if named.len() > NEIGHBOURS {
+        text += &format!(" and {} more", named.len() - NEIGHBOURS);
+    }
+    text
+}
+
+/// The global interpreter locks, whatever the other tables show.
+fn gil(recording: &Recording, out: &mut String) -> std::fmt::Result {
+    let rows = locks(recording);
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut threads: Vec<(&LockRow, &WaitingThread)> = rows
+        .iter()
+        .flat_map(|row| row.threads.iter().map(move |thread| (row, thread)))
+        .collect();
+    threads.sort_by_key(|(_, thread)| std::cmp::Reverse(thread.waits));
+    let table = top(rows.clone(), LOCKS, |row| row.waits);
+    let shares = tenths(&table, |row| row.waits, Amount::default());
+    writeln!(
+        out,
+        "\n| Process with a GIL | GIL wait | Share | Waits | Samples that hold it | Measured | Pid | Container |"
+    )?;
+    writeln!(out, "|:--|--:|--:|--:|--:|--:|--:|:--|")?;
+    for (row, share) in table.rows.iter().zip(&shares) {
+        let process = &recording.processes[row.usage.process as usize];
+        writeln!(
+            out,
+            "| {} | {} | {share} | {} | {} | {} | {} | {} |",
+            code(&process.name),
+            duration(row.waits.weight),
+            text::count(row.waits.count),
+            held_percent(row).map_or_else(|| "not known".to_string(), text::percent),
+            row.measured_ns
+                .map_or_else(|| "not measured".to_string(), duration),
+            process.pid,
+            code(&recording.containers[process.container as usize].name),
+        )?;
+    }
+    others(&table, &shares, "| | | | | |", out)?;
+    if threads.is_empty() {
+        return Ok(());
+    }
+    let table = top(threads, WAITING_THREADS, |(_, thread)| thread.waits);
+    let shares = tenths(&table, |(_, thread)| thread.waits, Amount::default());
+    writeln!(
+        out,
+        "\n| Thread that waited for the GIL | GIL wait | Share | Of its wall time | Waits | Pid | Waiting in |"
+    )?;
+    writeln!(out, "|:--|--:|--:|--:|--:|--:|:--|")?;
+    for ((row, thread), share) in table.rows.iter().zip(&shares) {
+        let it = &recording.threads[thread.thread as usize];
+        let functions: Vec<String> = thread
+            .functions
+            .iter()
+            .filter_map(|&(id, _)| id)
+            .take(NEIGHBOURS)
+            .map(|id| code(&python_label(&recording.functions[id as usize])))
+            .collect();
+        writeln!(
+            out,
+            "| {} | {} | {share} | {} | {} | {} | {} |",
+            code(&it.name),
+            duration(thread.waits.weight),
+            of_wall_time(row, thread).map_or_else(|| "not known".to_string(), text::percent),
+            text::count(thread.waits.count),
+            recording.processes[row.usage.process as usize].pid,
+            functions.join(", "),
+        )?;
+    }
+    others(&table, &shares, "| | | | |", out)
+}
+
+fn notes(
+    recording: &Recording,
+    selection: Selection,
+    views: &Views,
+    out: &mut String,
+) -> std::fmt::Result {
+    let mut notes = evidence::notes(recording, selection);
     if views.is_empty() {
         // The first says that there is nothing, and was said above.
         notes.remove(0);
@@ -360,10 +543,13 @@ mod tests {
         assert_eq!(code("a`b``c"), "``` a`b``c ```");
         assert_eq!(code("a\\|b"), "`a\\ \\|b`");
         for seed in 0..30 {
-            let text = text(&sample::nasty(seed));
+            let text = text(&sample::nasty(seed), Selection::default());
             assert!(text.chars().count() < LARGEST);
-            for line in text.lines().filter(|line| line.starts_with('|')) {
-                assert_eq!(cells(line).len(), 5, "{line}");
+            for table in text.split("\n\n").filter(|part| part.starts_with("| ")) {
+                let columns = table.lines().next().map(|line| cells(line).len());
+                for line in table.lines().filter(|line| line.starts_with('|')) {
+                    assert_eq!(Some(cells(line).len()), columns, "{line}");
+                }
             }
             let outside = without_code(&text);
             for tag in [
@@ -382,7 +568,7 @@ mod tests {
     #[test]
     fn the_shares_of_each_table_are_100_percent() {
         for recording in [sample::plain(), sample::large(400, 20)] {
-            let text = text(&recording);
+            let text = text(&recording, Selection::default());
             let mut tables = 0;
             for table in text.split("\n\n").filter(|part| part.starts_with("| ")) {
                 let tenths: u64 = table
@@ -396,13 +582,14 @@ mod tests {
                 assert_eq!(tenths, 1_000, "{table}");
                 tables += 1;
             }
-            assert_eq!(tables, 3);
+            // Python functions, and the two of the GIL.
+            assert_eq!(tables, 4 + 2 * usize::from(!recording.locks.is_empty()));
         }
     }
 
     #[test]
     fn it_fits_on_a_screen_and_says_what_counts() {
-        let text = text(&sample::plain());
+        let text = text(&sample::plain(), Selection::default());
         assert!(text.lines().count() < 60, "{text}");
         for expected in [
             "| `web` |",
@@ -411,8 +598,38 @@ mod tests {
             "Python 45.0 %",
             "150 of 160 user stacks",
             "150 MiB of 512 MiB",
+            "| `walk (app.py:10)` | 909 ms | 60.0 % | 0 s | 909 ms | `<module>` |  | 12 (100.0 %), 13 (55.6 %) |",
+            "| `python3` | 5.50 s | 100.0 % | 1,003 | 80.0 % | 58.0 s | 4242 | `web` |",
+            "| `worker` | 4.50 s | 81.8 % | 7.8 % | 803 | 4242 | `walk (app.py:10)` |",
         ] {
             assert!(text.contains(expected), "{expected} is not in\n{text}");
         }
+    }
+    #[test]
+    fn the_tables_follow_the_source() {
+        let waits = Selection {
+            source: Source::GilWait,
+            ..Selection::default()
+        };
+        let text = text(&sample::plain(), waits);
+        for expected in [
+            "## Where `testhost` waited for the GIL",
+            "**5.50 s of waiting for the GIL** in 1,003 waits",
+            "| Process | GIL wait | Share | Pid | Container |",
+            "| `python3` | 5.50 s | 100.0 % | 4242 | `web` |",
+        ] {
+            assert!(text.contains(expected), "{expected} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_measured_says_so() {
+        let mut recording = sample::plain();
+        recording.locks[0].measured_from_ns = None;
+        recording
+            .samples
+            .retain(|sample| sample.source == Source::OnCpu);
+        let text = text(&recording, Selection::default());
+        assert!(text.contains("| 80.0 % | not measured |"), "{text}");
     }
 }

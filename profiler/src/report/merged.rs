@@ -3,7 +3,10 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::profile::{FrameKind, Recording, Source};
+use crate::{
+    profile::{FrameKind, Recording, Source},
+    views::ending,
+};
 
 use super::text::clean;
 
@@ -95,7 +98,7 @@ impl Build {
 /// A name as part of a folded line. `;` separates frames, so it becomes `:`,
 /// as in other tools. A number after a blank at the end would be read as the
 /// weight, `# ` at the start as a comment.
-fn fit(name: &str) -> String {
+pub fn fit(name: &str) -> String {
     let mut text = clean(name).replace(';', ":");
     if let Some(blank) = text.rfind(' ')
         && text[blank + 1..]
@@ -169,6 +172,10 @@ impl Merged {
             if sample.stack.is_none() {
                 let label = build.label(NO_STACK, LabelKind::Frame(FrameKind::Synthetic));
                 node = build.child(Some(root), label);
+            }
+            if let Some(ending) = ending(source) {
+                let label = build.label(ending, LabelKind::Frame(FrameKind::Synthetic));
+                node = build.child(Some(node), label);
             }
             build.nodes[node as usize].own += sample.weight;
         }

@@ -4,15 +4,23 @@ mod evidence;
 mod flamegraph;
 mod folded;
 mod format;
+mod gil;
 pub mod html;
 mod json;
 mod markdown;
 mod merged;
 mod pprof;
+mod pstats;
+mod python;
+mod raw;
+mod selection;
 mod speedscope;
 pub mod text;
 
-use std::io::{self, BufWriter, Write};
+use std::{
+    borrow::Cow,
+    io::{self, BufWriter, Write},
+};
 
 use thiserror::Error;
 
@@ -21,9 +29,7 @@ use crate::profile::{Recording, Source, store, store::StoreError};
 pub use evidence::{Line, cost_lines, notes, quality_lines, subtitle, title};
 pub use format::{Format, UnknownFormat};
 pub use json::FUNCTIONS_SHOWN;
-
-/// What the formats show that can show one unit only.
-pub const PRIMARY: Source = Source::OnCpu;
+pub use selection::{ProfileType, Selection};
 
 #[derive(Debug, Error)]
 pub enum ReportError {
@@ -44,22 +50,31 @@ impl From<StoreError> for ReportError {
     }
 }
 
-/// Writes `recording` as `format`.
+/// Writes what `selection` asks for of `recording` as `format`. A saved
+/// recording ([`Format::Profile`]) always holds everything.
 pub fn write(
     recording: &Recording,
     format: Format,
+    selection: Selection,
     out: &mut dyn Write,
 ) -> Result<(), ReportError> {
     check(recording)?;
+    let recording = match format {
+        Format::Profile => Cow::Borrowed(recording),
+        _ => selection.apply(recording),
+    };
+    let recording = recording.as_ref();
     let mut out = BufWriter::with_capacity(1 << 16, out);
     match format {
-        Format::Json => json::write(recording, &mut out)?,
-        Format::Html => html::write(recording, &mut out)?,
-        Format::Markdown => markdown::write(recording, &mut out)?,
-        Format::Flamegraph => flamegraph::write(recording, &mut out)?,
-        Format::Folded => folded::write(recording, &mut out)?,
-        Format::Pprof => pprof::write(recording, &mut out)?,
-        Format::Speedscope => speedscope::write(recording, &mut out)?,
+        Format::Json => json::write(recording, selection, &mut out)?,
+        Format::Html => html::write(recording, selection, &mut out)?,
+        Format::Markdown => markdown::write(recording, selection, &mut out)?,
+        Format::Flamegraph => flamegraph::write(recording, selection, &mut out)?,
+        Format::Folded => folded::write(recording, selection, &mut out)?,
+        Format::Raw => raw::write(recording, selection, &mut out)?,
+        Format::Pprof => pprof::write(recording, selection, &mut out)?,
+        Format::Pstats => pstats::write(recording, selection, &mut out)?,
+        Format::Speedscope => speedscope::write(recording, selection, &mut out)?,
         Format::Profile => store::save(recording, &mut out)?,
     }
     out.flush()?;

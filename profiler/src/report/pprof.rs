@@ -16,7 +16,7 @@ use rustc_hash::FxHashMap;
 use crate::profile::{FrameId, Recording, Source, StackId};
 
 use super::{
-    PRIMARY, evidence,
+    Selection, evidence,
     merged::NO_STACK,
     text::{clean, clean_or_empty},
 };
@@ -132,15 +132,15 @@ impl Locations {
     }
 }
 
-pub fn write(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
-    let encoded = profile(recording).encode_to_vec();
+pub fn write(recording: &Recording, selection: Selection, out: &mut dyn Write) -> io::Result<()> {
+    let encoded = profile(recording, selection).encode_to_vec();
     let mut encoder = GzEncoder::new(out, Compression::fast());
     encoder.write_all(&encoded)?;
     encoder.finish()?;
     Ok(())
 }
 
-fn profile(recording: &Recording) -> proto::Profile {
+fn profile(recording: &Recording, selection: Selection) -> proto::Profile {
     let mut strings = Strings::new();
     let locations = Locations::new(recording);
     // Ids count from one, zero is none; the last of functions and of locations
@@ -205,7 +205,8 @@ fn profile(recording: &Recording) -> proto::Profile {
         .flat_map(types)
         .map(|names| strings.value_type(names))
         .collect();
-    let [_, primary] = types(PRIMARY);
+    let [_, sampled] = types(Source::OnCpu);
+    let [_, (shown, _)] = types(selection.source);
     let about = &recording.about;
     proto::Profile {
         sample_type,
@@ -215,15 +216,15 @@ fn profile(recording: &Recording) -> proto::Profile {
         function,
         time_nanos: signed(about.start_unix_ms.saturating_mul(1_000_000)),
         duration_nanos: signed(about.duration_ns),
-        period_type: Some(strings.value_type(primary)),
+        period_type: Some(strings.value_type(sampled)),
         period: 1_000_000_000_u64
             .checked_div(about.frequency_hz)
             .map_or(0, signed),
-        comment: comments(recording)
+        comment: comments(recording, selection)
             .iter()
             .map(|text| strings.id(text))
             .collect(),
-        default_sample_type: strings.id(primary.0),
+        default_sample_type: strings.id(shown),
         string_table: strings.table,
     }
 }
@@ -355,8 +356,8 @@ fn mappings(recording: &Recording, strings: &mut Strings) -> Vec<proto::Mapping>
         .collect()
 }
 
-fn comments(recording: &Recording) -> Vec<String> {
-    let mut comments = vec![evidence::title(recording)];
+fn comments(recording: &Recording, selection: Selection) -> Vec<String> {
+    let mut comments = vec![evidence::title(recording, selection)];
     comments.extend(
         evidence::quality_lines(recording)
             .into_iter()
@@ -364,7 +365,7 @@ fn comments(recording: &Recording) -> Vec<String> {
             .map(|line| format!("{}: {}", line.label, line.text)),
     );
     comments.extend(
-        evidence::notes(recording)
+        evidence::notes(recording, selection)
             .iter()
             .map(|note| format!("Note: {}", clean(&note.text))),
     );

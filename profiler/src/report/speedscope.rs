@@ -12,11 +12,11 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     profile::{Recording, StackId},
-    views::{Tree, Views},
+    views::{Tree, Views, ending},
 };
 
 use super::{
-    PRIMARY, evidence,
+    Selection, evidence,
     merged::NO_STACK,
     text::{clean, clean_or_empty, function_label},
 };
@@ -87,6 +87,8 @@ struct Stacks<'r> {
     recording: &'r Recording,
     stacks: Vec<(Root, Option<StackId>)>,
     no_stack: u32,
+    /// What the source ends its stacks with.
+    ending: Option<u32>,
 }
 
 impl Serialize for Stacks<'_> {
@@ -94,12 +96,13 @@ impl Serialize for Stacks<'_> {
         let mut frames = Vec::new();
         serializer.collect_seq(self.stacks.iter().map(|&(root, stack)| {
             frames.clear();
+            frames.extend(self.ending);
             frames.extend(
                 self.recording
                     .frames_of(stack)
                     .map(|frame| self.recording.frame(frame).function),
             );
-            if frames.is_empty() {
+            if stack.is_none() {
                 frames.push(self.no_stack);
             }
             if let Some((container, process)) = root {
@@ -125,8 +128,8 @@ fn places(tree: &Tree, stacks: usize) -> Vec<u32> {
     places
 }
 
-pub fn write(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
-    let views = Views::new(recording, PRIMARY);
+pub fn write(recording: &Recording, selection: Selection, out: &mut dyn Write) -> io::Result<()> {
+    let views = Views::new(recording, selection.source);
     let mut frames: Vec<Frame> = recording
         .functions
         .iter()
@@ -145,13 +148,17 @@ pub fn write(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
     frames.extend(recording.processes.iter().map(|it| Frame::named(&it.name)));
     let no_stack = frames.len() as u32;
     frames.push(Frame::named(NO_STACK));
+    let ending = ending(selection.source).map(|name| {
+        frames.push(Frame::named(name));
+        frames.len() as u32 - 1
+    });
 
     // By process, since a profile of one process is a part of that order.
     let places = places(views.tree(), recording.stacks.len());
     let mut samples: Vec<_> = recording
         .samples
         .iter()
-        .filter(|sample| sample.source == PRIMARY && sample.weight > 0)
+        .filter(|sample| sample.source == selection.source && sample.weight > 0)
         .map(|sample| {
             let process = recording.threads[sample.thread as usize].process;
             let container = recording.processes[process as usize].container;
@@ -170,7 +177,7 @@ pub fn write(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
         Profile {
             r#type: "sampled",
             name,
-            unit: PRIMARY.unit(),
+            unit: selection.source.unit(),
             start_value: 0,
             end_value: chosen().map(|(_, sample)| sample.weight).sum(),
             samples: Stacks {
@@ -182,12 +189,13 @@ pub fn write(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
                     })
                     .collect(),
                 no_stack,
+                ending,
             },
             weights: chosen().map(|(_, sample)| sample.weight).collect(),
         }
     };
     let everything = if views.is_empty() {
-        evidence::no_samples(recording)
+        evidence::no_samples(recording, selection)
     } else {
         format!("everything: {}", evidence::subtitle(recording))
     };
@@ -215,12 +223,12 @@ pub fn write(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
     let file = File {
         schema: "https://www.speedscope.app/file-format-schema.json",
         exporter: format!("profiler {}", clean(&recording.about.profiler_version)),
-        name: evidence::title(recording),
+        name: evidence::title(recording, selection),
         active: 0,
         profiler: Evidence {
             quality: texts(evidence::quality_lines(recording)),
             cost: texts(evidence::cost_lines(recording)),
-            notes: evidence::notes(recording)
+            notes: evidence::notes(recording, selection)
                 .iter()
                 .map(|note| clean(&note.text).into_owned())
                 .collect(),

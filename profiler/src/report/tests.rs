@@ -8,17 +8,18 @@ use super::*;
 use crate::views::sample;
 
 /// The formats whose text this room makes.
-const TEXTS: [Format; 5] = [
+const TEXTS: [Format; 6] = [
     Format::Json,
     Format::Markdown,
     Format::Flamegraph,
     Format::Folded,
+    Format::Raw,
     Format::Speedscope,
 ];
 
 fn render(recording: &Recording, format: Format) -> Vec<u8> {
     let mut out = Vec::new();
-    write(recording, format, &mut out).expect("it can be written");
+    write(recording, format, Selection::default(), &mut out).expect("it can be written");
     out
 }
 
@@ -45,7 +46,7 @@ fn folded(text: &str) -> BTreeMap<&str, u64> {
 #[test]
 fn all_formats_have_the_same_total() {
     for recording in recordings() {
-        let total = recording.total(PRIMARY);
+        let total = recording.total(Source::OnCpu);
         let text = render_text(&recording, Format::Folded);
         assert_eq!(folded(&text).values().sum::<u64>(), total);
 
@@ -84,6 +85,121 @@ fn folded_lines_are_as_designed() {
     assert!(text.contains(";_PyEval_EvalFrame;Py_INCREF_[i] "));
     assert!(text.contains("web;python3;[truncated: table_not_ready];handler (/app/server.js:7) "));
     assert!(text.contains("host;bash;[no stack] "));
+}
+
+fn render_as(recording: &Recording, format: Format, selection: Selection) -> String {
+    let mut out = Vec::new();
+    write(recording, format, selection, &mut out).expect("it can be written");
+    String::from_utf8(out).expect("it is UTF-8")
+}
+
+const WAITS: Selection = Selection {
+    source: Source::GilWait,
+    profile_type: ProfileType::Cprofile,
+};
+const PY_SPY: Selection = Selection {
+    source: Source::OnCpu,
+    profile_type: ProfileType::PySpy,
+};
+
+#[test]
+fn waits_end_their_stacks_with_what_they_waited_for() {
+    let recording = sample::plain();
+    let total = recording.total(Source::GilWait);
+    let text = render_as(&recording, Format::Folded, WAITS);
+    let lines = folded(&text);
+    assert_eq!(lines.values().sum::<u64>(), total);
+    assert!(lines.keys().all(|stack| stack.ends_with(";[gil wait]")));
+    let walked = "web;python3;_start;<module> (/app/app.py:30);walk (/app/app.py:12);[gil wait]";
+    assert_eq!(lines[walked], 4_000_000_000);
+
+    let svg = render_as(&recording, Format::Flamegraph, WAITS);
+    check_xml(&svg);
+    for expected in [
+        "GIL wait time of testhost",
+        "[gil wait] (4,000,000 µs of waiting for the GIL, 72.73%)",
+    ] {
+        assert!(svg.contains(expected), "{expected}");
+    }
+
+    let text = render_as(&recording, Format::Speedscope, WAITS);
+    let file: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(file["profiles"][0]["endValue"], total);
+    for stack in file["profiles"][0]["samples"].as_array().expect("stacks") {
+        let last = stack.as_array().and_then(|stack| stack.last());
+        let frame = last.and_then(Value::as_u64).expect("a frame") as usize;
+        assert_eq!(file["shared"]["frames"][frame]["name"], "[gil wait]");
+    }
+}
+
+#[test]
+fn without_waits_it_says_why() {
+    let mut recording = sample::plain();
+    recording
+        .samples
+        .retain(|sample| sample.source == Source::OnCpu);
+    let says = |recording: &Recording, why: &str| {
+        for format in TEXTS.into_iter().filter(|&format| format != Format::Json) {
+            let text = render_as(recording, format, WAITS);
+            assert!(text.contains(why), "{format}: {text}");
+        }
+    };
+    says(&recording, "No waits for the GIL: no thread waited.");
+    recording.locks[0].measured_from_ns = None;
+    says(&recording, "they were not measured");
+    recording.locks.clear();
+    says(&recording, "no process with a GIL was seen");
+}
+
+#[test]
+fn py_spy_shows_python_alone_in_every_format() {
+    let recording = sample::plain();
+    let text = render_as(&recording, Format::Folded, PY_SPY);
+    let module = "web;python3;<module> (/app/app.py:30)";
+    let walk = "walk (/app/app.py:12)";
+    let deep = format!("{module};{walk};walk (/app/app.py:13);{walk}");
+    assert_eq!(
+        folded(&text),
+        BTreeMap::from([
+            (module, 60 * sample::TICK),
+            (format!("{module};{walk}").as_str(), 40 * sample::TICK),
+            (deep.as_str(), 50 * sample::TICK),
+        ])
+    );
+    for format in TEXTS {
+        let text = render_as(&recording, format, PY_SPY);
+        // These two name more functions than there are in their stacks.
+        if !matches!(format, Format::Json | Format::Speedscope) {
+            assert!(!text.contains("ksys_read_[k]"), "{format}: {text}");
+        }
+        // There is no place for it in these.
+        if !matches!(format, Format::Folded | Format::Raw) {
+            assert!(text.contains("Only Python frames are shown"), "{format}");
+        }
+    }
+    let json: Value =
+        serde_json::from_str(&render_as(&recording, Format::Json, PY_SPY)).expect("JSON");
+    assert_eq!(json["on_cpu"]["total_ns"], 150 * sample::TICK);
+    assert_eq!(json["profile_type"], "py-spy");
+    assert_eq!(json["gil"]["wait_ns"], recording.total(Source::GilWait));
+
+    let mut native = recording.clone();
+    for function in &mut native.functions {
+        function.kind = crate::profile::FrameKind::Native;
+    }
+    native
+        .samples
+        .retain(|sample| sample.source == Source::OnCpu);
+    let text = render_as(&native, Format::Folded, PY_SPY);
+    assert!(text.starts_with("# No samples: none of those"), "{text}");
+}
+
+#[test]
+fn a_saved_recording_keeps_everything_whatever_is_selected() {
+    let recording = sample::plain();
+    let mut out = Vec::new();
+    write(&recording, Format::Profile, PY_SPY, &mut out).expect("it can be written");
+    assert!(out == render(&recording, Format::Profile));
 }
 
 #[test]
@@ -232,12 +348,17 @@ fn damaged_recordings_are_refused() {
     let mut out = Vec::new();
     let mut recording = sample::plain();
     recording.samples[0].stack = Some(9_999);
-    let result = write(&recording, Format::Json, &mut out);
+    let result = write(&recording, Format::Json, Selection::default(), &mut out);
     assert!(matches!(result, Err(ReportError::Damaged(_))));
     let mut recording = sample::plain();
     recording.samples[0].weight = u64::MAX;
     recording.samples[1].weight = u64::MAX;
-    let result = write(&recording, Format::Flamegraph, &mut out);
+    let result = write(
+        &recording,
+        Format::Flamegraph,
+        Selection::default(),
+        &mut out,
+    );
     assert!(matches!(result, Err(ReportError::Damaged(_))));
     assert!(out.is_empty());
 }
@@ -254,7 +375,7 @@ fn a_reader_that_goes_away_is_a_broken_pipe() {
         }
     }
     for format in Format::ALL {
-        match write(&sample::plain(), format, &mut Closed) {
+        match write(&sample::plain(), format, Selection::default(), &mut Closed) {
             Err(ReportError::Write(error)) => {
                 assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{format}");
             }

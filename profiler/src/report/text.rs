@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::profile::{Frame, FrameKind, Function, Recording};
+use crate::profile::{Frame, FrameKind, Function, Recording, Source};
 
 /// A name that any text format can carry on one line: no control characters
 /// (terminals obey them, XML forbids them), no line breaks of any kind, and
@@ -108,6 +108,14 @@ pub fn kind_title(kind: Option<FrameKind>) -> &'static str {
         Some(FrameKind::Jit) => "JIT-compiled",
         Some(FrameKind::Synthetic) => "not resolved",
         None => "no stack",
+    }
+}
+
+/// What the weights of a source are.
+pub fn measured(source: Source) -> &'static str {
+    match source {
+        Source::OnCpu => "CPU time",
+        Source::GilWait => "waiting for the GIL",
     }
 }
 

@@ -6,6 +6,9 @@
 //! left behind.
 
 mod functions;
+mod interpreted;
+mod locks;
+mod python;
 mod rows;
 #[cfg(test)]
 pub mod sample;
@@ -17,9 +20,21 @@ use std::ops::AddAssign;
 use crate::profile::{Recording, Source, StackId};
 
 pub use functions::{Around, FunctionRow, Neighbour};
+pub use interpreted::{Kept, interpreted};
+pub use locks::{LockRow, WaitingThread, locks};
+pub use python::{LineRow, PythonRow, PythonTable, python_functions};
 pub use rows::{Row, StackRow, Top, top};
 pub use share::shares;
 pub use tree::{Step, Tree};
+
+/// The frame that ends the stacks of a source where text alone says what a
+/// stack is: no code ran there.
+pub fn ending(source: Source) -> Option<&'static str> {
+    match source {
+        Source::OnCpu => None,
+        Source::GilWait => Some("[gil wait]"),
+    }
+}
 
 /// What samples add up to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -75,8 +75,8 @@ pub const API_WORKER: ThreadId = 1;
 pub const SHELL: ThreadId = 2;
 
 /// A small recording with every kind of frame, a recursion, inlined functions,
-/// a truncated stack, a sample without a stack, and the same stack in two
-/// threads.
+/// a truncated stack, a sample without a stack, the same stack in two threads,
+/// and waits for the GIL.
 pub fn plain() -> Recording {
     use FrameKind::{JavaScript, Jit, Kernel, Native, Python, Synthetic};
     let mut builder = Builder::default();
@@ -267,6 +267,29 @@ pub fn plain() -> Recording {
     add(API_WORKER, &[truncated, script], 5);
     add(SHELL, &[start, vector], 17);
     add(SHELL, &[], 13);
+
+    let mut wait = |thread, frames: &[FrameId], count: u64, weight: u64| {
+        let stack = frames
+            .iter()
+            .fold(None, |caller, &frame| Some(builder.stack(caller, frame)));
+        builder.sample(Sample {
+            source: Source::GilWait,
+            thread,
+            stack,
+            weight,
+            count,
+        });
+    };
+    let waiting = [start, module_body, walk_12];
+    wait(API_WORKER, &waiting, 800, 4_000_000_000);
+    wait(API_WORKER, &[start], 3, 500_000_000);
+    wait(API, &[start, module_body, eval], 200, 1_000_000_000);
+    builder.recording.locks = vec![LockUse {
+        process: 0,
+        known: 90,
+        held: 72,
+        measured_from_ns: Some(2_000_000_000),
+    }];
     builder.finish()
 }
 
@@ -426,11 +449,19 @@ pub fn nasty(seed: u64) -> Recording {
             Some(builder.stack(caller, frames[random.below(frames.len())]))
         });
         builder.sample(Sample {
-            source: Source::OnCpu,
+            source: Source::ALL[usize::from(random.below(5) == 0)],
             thread: random.below(8) as u32,
             stack,
             weight: 1 + random.below(1 << 40) as u64,
             count: 1,
+        });
+    }
+    for process in [0, 3, 3] {
+        builder.recording.locks.push(LockUse {
+            process,
+            known: 1,
+            held: u64::MAX,
+            measured_from_ns: (random.below(2) == 0).then_some(u64::MAX),
         });
     }
     builder.finish()

@@ -41,3 +41,18 @@ pub fn percent(part: u64, whole: u64) -> f64 {
     }
     part as f64 * 100.0 / whole as f64
 }
+
+/// Shares of a column in percent, hundredths of one, which add up to 100.
+pub fn percents(weights: impl IntoIterator<Item = u64>) -> Vec<f64> {
+    let weights: Vec<u64> = weights.into_iter().collect();
+    shares(&weights, 10_000)
+        .into_iter()
+        .map(|part| part as f64 / 100.0)
+        .collect()
+}
+
+/// `part` of `whole` in percent, rounded to what a reader can use: the exact
+/// numbers are beside it.
+pub fn rounded_percent(part: u64, whole: u64) -> f64 {
+    (percent(part, whole) * 100.0).round() / 100.0
+}

@@ -77,7 +77,7 @@ fn totals_agree_with_counting_each_stack_by_hand() {
                 let on_stack = recording
                     .frames_of(sample.stack)
                     .any(|frame| recording.frame(frame).function == row.function);
-                if on_stack {
+                if on_stack && sample.source == Source::OnCpu {
                     expected += Amount {
                         weight: sample.weight,
                         count: sample.count,

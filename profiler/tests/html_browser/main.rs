@@ -10,8 +10,8 @@ use std::{
 
 use devtools::{Browser, Page};
 use profiler::{
-    profile::{FrameKind, Recording, Sample, Source},
-    report::html,
+    profile::{FrameKind, LockUse, Recording, Sample, Source},
+    report::{Selection, html},
 };
 
 /// Where pages and screenshots stay for a look.
@@ -25,7 +25,7 @@ fn open(recording: &Recording, name: &str) -> Page {
     let browser = Browser::start();
     recording.check().expect("a sound recording");
     let mut bytes = Vec::new();
-    html::write(recording, &mut bytes).expect("written");
+    html::write(recording, Selection::default(), &mut bytes).expect("written");
     let file = output(name);
     std::fs::write(&file, bytes).expect("the page is written");
     browser.open(&file)
@@ -326,6 +326,83 @@ fn percentages_add_up() {
             assert_eq!(rows, functions.len() as f64);
         }
     }
+    assert_clean(&page);
+}
+
+/// The shop, where a thread also waited for the GIL: 700 times in two stacks.
+fn waiting_shop() -> Recording {
+    let mut recording = recordings::shop();
+    let python: Vec<Sample> = recording
+        .samples
+        .iter()
+        .filter(|sample| {
+            recording
+                .frames_of(sample.stack)
+                .any(|frame| recording.function_of(frame).kind == FrameKind::Python)
+        })
+        .take(2)
+        .copied()
+        .collect();
+    for (sample, count) in python.iter().zip([400, 300]) {
+        recording.samples.push(Sample {
+            source: Source::GilWait,
+            weight: count * 5_000_000,
+            count,
+            ..*sample
+        });
+    }
+    let process = recording.threads[python[0].thread as usize].process;
+    recording.locks.push(LockUse {
+        process,
+        known: 200,
+        held: 150,
+        measured_from_ns: Some(1_000_000_000),
+    });
+    recording
+}
+
+#[test]
+fn switches_to_waits_for_the_gil() {
+    let recording = waiting_shop();
+    let mut page = open(&recording, "shop-gil.html");
+    let total = recording.total(Source::OnCpu) as f64;
+    let waited = recording.total(Source::GilWait) as f64;
+    let shown = "document.getElementById('filter-total').dataset.weight";
+    assert_eq!(page.number(shown), total);
+    // Python functions add up to all time in stacks with one of them.
+    page.click_on("#tab-python");
+    while page.eval("Boolean(document.querySelector('.table-foot button'))") == true {
+        page.click_on(".table-foot button");
+    }
+    let sum = "[...document.querySelectorAll('#table-panel tbody tr')].reduce((sum, row) => sum + Number(row.dataset.weight), 0)";
+    let python = weight_where(&recording, |sample| {
+        sample.source == Source::OnCpu
+            && recording
+                .frames_of(sample.stack)
+                .any(|frame| recording.function_of(frame).kind == FrameKind::Python)
+    });
+    assert_eq!(page.number(sum), python);
+    page.screenshot(&output("shop-python.png"));
+
+    assert_eq!(
+        page.eval("document.getElementById('source-field').hidden"),
+        false
+    );
+    page.choose_option("filter-source", "1");
+    assert_eq!(page.number(shown), waited);
+    assert_eq!(page.number(ZOOM), waited);
+    assert_eq!(page.number(sum), waited);
+    assert!(
+        page.text("document.getElementById('filter-total').textContent")
+            .ends_with("700 waits")
+    );
+    let section = page.text("document.getElementById('gil-body').textContent");
+    for expected in ["3.5 s", "75.0 %", "150 of 200 samples", "700"] {
+        assert!(section.contains(expected), "{expected}: {section}");
+    }
+    page.screenshot(&output("shop-gil.png"));
+    page.choose_option("filter-source", "0");
+    assert_eq!(page.number(shown), total);
     assert_clean(&page);
 }
 

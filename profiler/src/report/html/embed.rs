@@ -13,7 +13,13 @@ use flate2::{Compression, write::GzEncoder};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use crate::profile::{About, Container, Cost, FrameKind, Note, Quality, Recording, Source};
+use crate::{
+    profile::{About, Container, Cost, FrameKind, Note, Quality, Recording, Source},
+    report::{
+        Selection,
+        gil::{Gil, gil},
+    },
+};
 
 /// Version of the tables' layout; `data.js` checks it.
 const LAYOUT: u64 = 1;
@@ -26,16 +32,21 @@ struct Facts<'a> {
     cost: &'a Cost,
     notes: &'a [Note],
     sources: Vec<SourceFact>,
+    /// Place in `sources` of the one that is shown first.
+    source: u64,
+    gil: Gil<'a>,
 }
 
 #[derive(Serialize)]
 struct SourceFact {
     title: &'static str,
     unit: &'static str,
+    /// What is counted, in the singular.
+    event: &'static str,
 }
 
 /// Writes the small part as JSON that is safe inside of a script element.
-pub fn facts(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
+pub fn facts(recording: &Recording, selection: Selection, out: &mut dyn Write) -> io::Result<()> {
     let facts = Facts {
         about: &recording.about,
         containers: &recording.containers,
@@ -47,8 +58,14 @@ pub fn facts(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
             .map(|source| SourceFact {
                 title: source.title(),
                 unit: source.unit(),
+                event: match source {
+                    Source::OnCpu => "sample",
+                    Source::GilWait => "wait",
+                },
             })
             .collect(),
+        source: source(selection.source),
+        gil: gil(recording),
     };
     let json = serde_json::to_string(&facts).map_err(io::Error::from)?;
     // `<` occurs in strings alone, where its escape means the same: no end

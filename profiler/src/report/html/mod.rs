@@ -17,6 +17,8 @@ use sha2::{Digest, Sha256};
 
 use crate::profile::Recording;
 
+use super::Selection;
+
 const STYLE: &str = concat!(
     include_str!("viewer/page.css"),
     include_str!("viewer/flame.css"),
@@ -25,7 +27,7 @@ const STYLE: &str = concat!(
 
 /// The viewer, one job a file. They share one scope; the order only matters
 /// for what runs at once, so `start.js` is last.
-const SCRIPTS: [&str; 20] = [
+const SCRIPTS: [&str; 21] = [
     include_str!("viewer/dom.js"),
     include_str!("viewer/format.js"),
     include_str!("viewer/data.js"),
@@ -41,6 +43,7 @@ const SCRIPTS: [&str; 20] = [
     include_str!("viewer/export.js"),
     include_str!("viewer/tables.js"),
     include_str!("viewer/header.js"),
+    include_str!("viewer/gil.js"),
     include_str!("viewer/quality.js"),
     include_str!("viewer/keyboard.js"),
     include_str!("viewer/events.js"),
@@ -51,7 +54,7 @@ const SCRIPTS: [&str; 20] = [
 const BODY: &str = include_str!("viewer/body.html");
 
 /// Writes the report of a recording.
-pub fn write(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
+pub fn write(recording: &Recording, selection: Selection, out: &mut dyn Write) -> io::Result<()> {
     let script = script();
     write!(
         out,
@@ -72,7 +75,7 @@ pub fn write(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
         policy = policy(&script),
         title = escape(&title(recording)),
     )?;
-    embed::facts(recording, out)?;
+    embed::facts(recording, selection, out)?;
     write!(out, "</script>\n<script type=\"text/plain\" id=\"tables\">")?;
     embed::tables(recording, out)?;
     write!(

@@ -5,7 +5,7 @@ use std::io::Read;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use flate2::read::GzDecoder;
 
-use super::{SCRIPTS, STYLE, write};
+use super::{SCRIPTS, STYLE, Selection, write};
 use crate::profile::{
     Builder, Container, Frame, Function, Note, Process, Recording, Sample, Source, Thread,
 };
@@ -55,7 +55,7 @@ fn hostile() -> Recording {
 
 fn page(recording: &Recording) -> String {
     let mut bytes = Vec::new();
-    write(recording, &mut bytes).unwrap();
+    write(recording, Selection::default(), &mut bytes).unwrap();
     String::from_utf8(bytes).unwrap()
 }
 

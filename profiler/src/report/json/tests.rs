@@ -5,7 +5,7 @@ use crate::views::sample;
 
 fn render(recording: &Recording) -> Value {
     let mut out = Vec::new();
-    write(recording, &mut out).expect("it can be written");
+    write(recording, Selection::default(), &mut out).expect("it can be written");
     serde_json::from_slice(&out).expect("it is JSON")
 }
 
@@ -40,7 +40,7 @@ fn the_schema_refuses_broken_reports() {
     let schema = schema();
     let good = render(&sample::plain());
     assert!(schema.is_valid(&good));
-    let edits: [(&str, &str, Value); 8] = [
+    let edits: [(&str, &str, Value); 11] = [
         ("", "schema_version", json!(2)),
         ("", "functions", json!({})),
         ("", "surprise", json!(1)),
@@ -49,6 +49,9 @@ fn the_schema_refuses_broken_reports() {
         ("/functions/0", "self_ns", json!(-1)),
         ("/flame/frames", "address", json!(["12"])),
         ("/containers/0", "kind", json!("lxc")),
+        ("", "profile_type", json!("memory")),
+        ("/python/functions/0", "percent", json!(101)),
+        ("/gil/processes/0", "wait_ns", json!(-1)),
     ];
     for (place, key, value) in edits {
         let mut broken = good.clone();
@@ -56,7 +59,9 @@ fn the_schema_refuses_broken_reports() {
         object.expect("an object").insert(key.to_string(), value);
         assert!(!schema.is_valid(&broken), "{place}/{key}");
     }
-    for key in ["about", "quality", "cost", "notes", "flame", "on_cpu"] {
+    for key in [
+        "about", "quality", "cost", "notes", "flame", "on_cpu", "python", "gil",
+    ] {
         let mut broken = good.clone();
         broken.as_object_mut().expect("an object").remove(key);
         assert!(!schema.is_valid(&broken), "{key}");
@@ -105,10 +110,71 @@ fn stacks_can_be_followed_from_the_report_alone() {
 #[test]
 fn a_row_of_a_table_is_a_line() {
     let mut out = Vec::new();
-    write(&sample::plain(), &mut out).expect("it can be written");
+    write(&sample::plain(), Selection::default(), &mut out).expect("it can be written");
     let text = String::from_utf8(out).expect("it is text");
     let line = text.lines().find(|line| line.contains(r#""tid": 4243"#));
     let line = line.expect("the thread has a line").trim();
     assert!(line.starts_with('{') && line.ends_with('}') || line.ends_with("},"));
-    assert!(text.lines().count() < 150, "{text}");
+    assert!(text.lines().count() < 180, "{text}");
+}
+
+fn sum(rows: &Value, field: &str) -> f64 {
+    let rows = rows.as_array().expect("a table");
+    rows.iter().filter_map(|row| row[field].as_f64()).sum()
+}
+
+#[test]
+fn python_functions_are_parts_of_the_python_time() {
+    for recording in [sample::plain(), sample::large(2_000, 20)] {
+        let python = &render(&recording)["python"];
+        let percents =
+            sum(&python["functions"], "percent") + python["not_shown_percent"].as_f64().unwrap();
+        assert!((percents - 100.0).abs() < 1e-6, "{percents}");
+        let weights = sum(&python["functions"], "self_ns")
+            + sum(&python["functions"], "native_ns")
+            + python["not_shown_ns"].as_f64().unwrap();
+        assert_eq!(Some(weights), python["total_ns"].as_f64());
+        for row in python["functions"].as_array().expect("rows") {
+            for side in ["callers", "callees"] {
+                let whole =
+                    sum(&row[side], "ns") + row[format!("{side}_not_shown_ns")].as_f64().unwrap();
+                assert_eq!(Some(whole), row["cumulative_ns"].as_f64(), "{row}");
+            }
+        }
+    }
+    assert!(render(&sample::empty())["python"].is_null());
+}
+
+#[test]
+fn waits_for_the_gil_by_process_thread_and_function() {
+    let recording = sample::plain();
+    let report = render(&recording);
+    let gil = &report["gil"];
+    assert_eq!(gil["wait_ns"], recording.total(Source::GilWait));
+    let process = &gil["processes"][0];
+    assert_eq!(process["held_percent"], 80.0);
+    assert_eq!(process["measured_from_ns"], 2_000_000_000_u64);
+    assert_eq!(process["wait_percent"], 100.0);
+    assert_eq!(sum(&process["threads"], "wait_percent"), 100.0);
+    let thread = &process["threads"][0];
+    assert_eq!(thread["name"], "worker");
+    // 4.5 s of the 58 s that were measured.
+    assert_eq!(thread["percent_of_wall_time"], 7.76);
+    assert_eq!(thread["functions"][0]["name"], "walk");
+    assert!(thread["functions"][1]["name"].is_null());
+    assert_eq!(sum(&thread["functions"], "wait_percent"), 100.0);
+    let weights = &report["flame"]["samples"]["gil_wait"]["weight_ns"];
+    let total: u64 = weights
+        .as_array()
+        .expect("a column")
+        .iter()
+        .filter_map(Value::as_u64)
+        .sum();
+    assert_eq!(total, recording.total(Source::GilWait));
+
+    let mut recording = recording;
+    recording.locks[0].measured_from_ns = None;
+    let process = &render(&recording)["gil"]["processes"][0];
+    assert!(process["measured_ns"].is_null());
+    assert!(process["threads"][0]["percent_of_wall_time"].is_null());
 }

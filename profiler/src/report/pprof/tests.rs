@@ -7,7 +7,7 @@ use crate::views::sample;
 
 fn render(recording: &Recording) -> Vec<u8> {
     let mut out = Vec::new();
-    write(recording, &mut out).expect("it can be written");
+    write(recording, Selection::default(), &mut out).expect("it can be written");
     out
 }
 
@@ -63,6 +63,23 @@ fn ids_lead_somewhere_and_values_add_up() {
 }
 
 #[test]
+fn it_opens_with_the_source_that_is_asked_for() {
+    for (source, name) in [(Source::OnCpu, "cpu"), (Source::GilWait, "gil_wait")] {
+        let selection = Selection {
+            source,
+            ..Selection::default()
+        };
+        let mut out = Vec::new();
+        write(&sample::plain(), selection, &mut out).expect("it can be written");
+        let profile = decode(&out);
+        let text = |id: i64| profile.string_table[id as usize].as_str();
+        assert_eq!(text(profile.default_sample_type), name);
+        let period = profile.period_type.expect("the sampling clock's");
+        assert_eq!(text(period.r#type), "cpu", "only that is sampled");
+    }
+}
+
+#[test]
 fn inlined_frames_are_lines_of_the_location_around_them() {
     let recording = sample::plain();
     let profile = decode(&render(&recording));
@@ -112,7 +129,7 @@ fn go_tool_pprof_shows_the_same_totals_and_names() {
     let total = recording.total(Source::OnCpu);
     assert!(top.contains("Type: cpu"), "{top}");
     assert!(top.contains(&format!("of {total}ns total")), "{top}");
-    let views = crate::views::Views::new(&recording, PRIMARY);
+    let views = crate::views::Views::new(&recording, Source::OnCpu);
     for row in views.functions() {
         let function = &recording.functions[row.function as usize];
         let line = top

@@ -6,7 +6,7 @@ class App {
     this.tables = tables;
     const sources = new Set(tables.samples.source);
     this.sources = facts.sources.map((_, id) => id).filter((id) => sources.has(id));
-    this.filter = noFilter(this.sources[0] ?? 0);
+    this.filter = noFilter(this.sources.includes(facts.source) ? facts.source : (this.sources[0] ?? 0));
     this.view = "graph";
     this.focus = -1;
     this.query = null;
@@ -37,6 +37,7 @@ class App {
       keys: () => this.keys,
       palette: () => this.palette,
     });
+    byId("tab-python").hidden = !tables.functions.kind.includes(KIND.python);
     listenFor(this);
     this.select();
     this.applyTheme();
@@ -47,10 +48,15 @@ class App {
     return this.facts.sources[this.filter.source].unit;
   }
 
+  /** What is counted. */
+  get event() {
+    return this.facts.sources[this.filter.source].event;
+  }
+
   /** What details, tooltips and pictures need to know. */
   get state() {
-    const { keys, tables, sums, selection, unit, view } = this;
-    return { keys, tables, sums, selection, unit, mode: view };
+    const { keys, tables, sums, selection, unit, event, view } = this;
+    return { keys, tables, sums, selection, unit, event, mode: view };
   }
 
   option(name) {
@@ -129,7 +135,7 @@ class App {
     output.dataset.weight = this.selection.total;
     output.textContent =
       this.selection.total === total
-        ? `${formatWeight(total, this.unit)}, ${plural(this.selection.count, "sample")}`
+        ? `${formatWeight(total, this.unit)}, ${plural(this.selection.count, this.event)}`
         : `${formatWeight(this.selection.total, this.unit)}, ${formatShare(this.selection.total / total)} of ${formatWeight(total, this.unit)}`;
   }
 
@@ -190,7 +196,7 @@ class App {
 
   showAxis() {
     const source = this.facts.sources[this.filter.source];
-    const what = source.title === "on-CPU" ? "CPU time" : `${source.title} ${source.unit}`;
+    const what = source.title === "on-CPU" ? "CPU time" : `${source.title} ${source.unit === "nanoseconds" ? "time" : source.unit}`;
     const order = this.option("order").value === "weight" ? "heaviest first" : "alphabetical";
     const up = this.growsUp();
     const reading = {
@@ -319,7 +325,9 @@ class App {
     }[this.table];
     const table = made[this.table];
     let rows = [];
-    if (this.table === "functions") {
+    if (this.table === "python") {
+      rows = this.pythonRows();
+    } else if (this.table === "functions") {
       const { keys, sums } = this;
       for (let key = 0; key <= keys.noStack; key += 1) {
         if (sums.total[key] > 0) rows.push({ id: key, weight: sums.self[key], total: sums.total[key], count: sums.count[key] });
@@ -336,6 +344,32 @@ class App {
       byId(`tab-${name}`).tabIndex = name === this.table ? 0 : -1;
     }
     byId("table-panel").setAttribute("aria-labelledby", `tab-${this.table}`);
+  }
+
+  /**
+   * Python functions. What they called that is not Python counts as theirs, so
+   * that they add up to all Python time.
+   */
+  pythonRows() {
+    const { keys, sums, paths } = this;
+    const { weight, count } = this.tables.samples;
+    const native = new Float64Array(keys.frameKeys);
+    const own = new Float64Array(keys.frameKeys);
+    for (let n = 0; n < paths.rows.length; n += 1) {
+      for (let at = paths.start[n]; at < paths.start[n + 1]; at += 1) {
+        const key = paths.keys[at];
+        if (keys.kind(key) !== KIND.python) continue;
+        own[key] += count[paths.rows[n]];
+        if (at > paths.start[n]) native[key] += weight[paths.rows[n]];
+        break;
+      }
+    }
+    const rows = [];
+    for (let key = 0; key < keys.frameKeys; key += 1) {
+      if (sums.total[key] === 0 || keys.kind(key) !== KIND.python) continue;
+      rows.push({ id: key, weight: sums.self[key] + native[key], native: native[key], total: sums.total[key], count: own[key] });
+    }
+    return rows;
   }
 
   // Looks

@@ -3,7 +3,7 @@
 
 /** Lines that both tooltip and panel show, as `[term, text]`. */
 function factsOf(view, box) {
-  const { keys, tables, sums, selection, unit } = view;
+  const { keys, tables, sums, selection, unit, event } = view;
   const { tree } = box.part;
   const key = tree.key[box.node];
   const facts = [];
@@ -21,12 +21,12 @@ function factsOf(view, box) {
       if (command) facts.push(["Command", visible(command)]);
     }
   }
-  facts.push(["This box", `${of(tree.total[box.node])}, ${plural(tree.count[box.node], "sample")}`]);
+  facts.push(["This box", `${of(tree.total[box.node])}, ${plural(tree.count[box.node], event)}`]);
   // Known of every box that was drawn: its children were made for it.
   if (view.mode === "graph" && tree.self[box.node] > 0) facts.push(["Self, here", of(tree.self[box.node])]);
   if (key < keys.frameKeys) {
     facts.push(["Function, self", of(sums.self[key])]);
-    facts.push(["Function, total", `${of(sums.total[key])}, ${plural(sums.count[key], "sample")}`]);
+    facts.push(["Function, total", `${of(sums.total[key])}, ${plural(sums.count[key], event)}`]);
   }
   return facts;
 }

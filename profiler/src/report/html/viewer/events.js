@@ -28,7 +28,7 @@ function listenFor(app) {
   byId("zoom-reset").addEventListener("click", () => flame.resetZoom());
   const search = perFrame(() => app.setSearch(byId("search").value));
   byId("search").addEventListener("input", search);
-  const tabs = Object.keys(app.made);
+  const tabs = Object.keys(app.made).filter((name) => !byId(`tab-${name}`).hidden);
   for (const name of tabs) {
     const tab = byId(`tab-${name}`);
     tab.addEventListener("click", () => {

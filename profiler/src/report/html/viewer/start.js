@@ -5,6 +5,7 @@ async function start() {
   showAbout(facts);
   showNotes(facts);
   showFindings(facts);
+  showGil(facts);
   showUsage(facts);
   showQuality(facts);
   byId("open-help").addEventListener("click", () => byId("help").showModal());

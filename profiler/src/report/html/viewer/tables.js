@@ -140,7 +140,7 @@ function weightColumns(table, title = "Share") {
   ];
 }
 
-/** The four tables; `open.…` says what choosing a row does. */
+/** The tables; `open.…` says what choosing a row does. */
 function makeTables(facts, tables, open) {
   const { strings, processes, threads } = tables;
   const name = (id) => visible(strings[id]) || "(no name)";
@@ -254,5 +254,42 @@ function makeTables(facts, tables, open) {
     ],
   });
   made.functions.overlap = " of self; totals overlap";
+
+  made.python = new Table({
+    id: "python",
+    caption: "Python functions by own weight",
+    sort: "weight",
+    choose: open.key,
+    chosen: (row) => open.focus() === row.id,
+    columns: [
+      {
+        id: "name",
+        title: "Python function",
+        value: (row) => open.keys().shown(row.id),
+        cell: (row) => nameLines(open.keys().shown(row.id)),
+      },
+      ...weightColumns(() => made.python, "Own"),
+      {
+        id: "total",
+        title: "Cumulative",
+        hint: "With the Python functions that it called. These overlap: only own adds up to 100 %",
+        number: true,
+        value: (row) => row.total,
+        cell: (row) => [
+          el("span", { class: "share", text: formatTenths(Math.max(row.tenths, Math.round((row.total / made.python.whole) * 1000)), row.total) }),
+          bar(row.total / made.python.whole, "second"),
+        ],
+      },
+      {
+        id: "native",
+        title: "Native",
+        hint: "The part of own that was in native code and in the kernel",
+        number: true,
+        value: (row) => row.native,
+        cell: (row) => formatWeight(row.native, made.python.unit),
+      },
+    ],
+  });
+  made.python.overlap = " of own, which holds the native code that a function called. CPU time is sampled: no calls are counted. Choose a function for its callers and callees; its box in the graph tells its lines";
   return made;
 }
