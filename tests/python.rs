@@ -1,11 +1,12 @@
 //! Python functions and lines at their true place and with their true share,
 //! for every version of CPython, on programs whose answer is known.
-use std::{io::Read as _, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use tests::{
-    folded::{Folded, Stack, plain},
-    profiler, programs,
+    folded::{Folded, Stack},
+    interpreted::{Recorded, function, location, missing, output_of},
+    programs,
     pythons::{self, Interpreter},
 };
 
@@ -13,7 +14,6 @@ use tests::{
 const SHARE_ERROR: f64 = 3.0;
 /// Percent of the stacks with Python that must be whole.
 const COMPLETE: f64 = 99.0;
-const SECONDS: &str = "5";
 
 /// Each place that burns CPU time, and the frames from it outwards that must
 /// be on the stack, in that order; a recursion once.
@@ -48,16 +48,9 @@ fn check(python: &Interpreter) -> Result<()> {
     let mut target = python.start(&program, &["8"])?;
     std::thread::sleep(Duration::from_millis(1000));
     let recorded = Recorded::of(&["--pid", &target.pid().to_string()])?;
-    target.wait(Duration::from_secs(20))?;
-    let mut text = String::new();
-    target
-        .child()
-        .stdout
-        .take()
-        .context("no output")?
-        .read_to_string(&mut text)?;
+    let text = output_of(&mut target, Duration::from_secs(20))?;
     let expected = Expected::parse(&text)?;
-    let complete = recorded.complete(&python.version)?;
+    let complete = recorded.complete(&python.runtime())?;
     println!("{complete:.2} % complete");
     check_shares(&recorded.folded, &expected)?;
     check_order(&recorded.folded, &program)?;
@@ -69,69 +62,6 @@ fn check(python: &Interpreter) -> Result<()> {
     Ok(())
 }
 
-/// A recording of some seconds, in two formats.
-struct Recorded {
-    report: serde_json::Value,
-    folded: Folded,
-}
-
-impl Recorded {
-    fn of(scope: &[&str]) -> Result<Self> {
-        let scratch = tempfile::tempdir()?;
-        let saved = scratch.path().join("x.profile");
-        let path = saved.to_str().context("a path in UTF-8")?;
-        let options = [
-            "--mode",
-            "system",
-            "--duration",
-            SECONDS,
-            "--frequency",
-            "997",
-        ];
-        let output = profiler::run(&[&options, scope, &["--output", path]].concat())?;
-        ensure!(
-            output.status.success(),
-            "the recording failed: {}",
-            profiler::messages(&output)
-        );
-        Ok(Self {
-            report: serde_json::from_str(&profiler::render(&saved, "json")?)?,
-            folded: Folded::parse(&profiler::render(&saved, "folded")?)?,
-        })
-    }
-
-    /// Percent of the stacks with this version's frames that are whole.
-    fn complete(&self, version: &str) -> Result<f64> {
-        let runtimes = self.report["quality"]["runtimes"]
-            .as_array()
-            .context("no quality by runtime")?;
-        let name = format!("CPython {version}");
-        // Another test's interpreter of this version may just be ending.
-        let number = |field: &str| -> f64 {
-            runtimes
-                .iter()
-                .filter(|runtime| {
-                    runtime["runtime"]
-                        .as_str()
-                        .is_some_and(|text| text.starts_with(&name))
-                })
-                .filter_map(|runtime| runtime[field].as_f64())
-                .sum()
-        };
-        ensure!(
-            number("stacks") > 200.0,
-            "only {} stacks of {name}",
-            number("stacks")
-        );
-        Ok(100.0 * number("complete") / number("stacks"))
-    }
-}
-
-/// Whether something of the stack is missing.
-fn missing(stack: &Stack) -> bool {
-    stack.truncated() || stack.frames.iter().any(|frame| frame.contains("missing"))
-}
-
 /// Children that fork without exec have whole stacks from their first sample,
 /// with the names that their own memory holds.
 #[test]
@@ -140,7 +70,7 @@ fn forked_workers() -> Result<()> {
         let target = python.start(&programs::source("forks.py"), &["30"])?;
         std::thread::sleep(Duration::from_millis(1500));
         let mut recorded = Recorded::of(&["--containers", "all"])?;
-        let whole = recorded.complete(&python.version)?;
+        let whole = recorded.complete(&python.runtime())?;
         drop(target);
         let folded = &mut recorded.folded;
         folded.keep(|stack| stack.frames.iter().any(|frame| frame.contains("forks.py")));
@@ -188,7 +118,7 @@ fn embedded_with_a_subinterpreter() -> Result<()> {
         )?;
         std::thread::sleep(Duration::from_millis(1000));
         let recorded = Recorded::of(&["--pid", &target.pid().to_string()])?;
-        let whole = recorded.complete(&python.version)?;
+        let whole = recorded.complete(&python.runtime())?;
         let share = |name: &str| {
             recorded.folded.share(|stack| {
                 stack
@@ -247,19 +177,6 @@ fn place(stack: &Stack) -> Option<(&str, u32)> {
         let function = function(frame);
         (file.ends_with("shares.py") && function != "burn").then_some((function, line))
     })
-}
-
-/// File and line of a frame of an interpreter.
-fn location(frame: &str) -> Option<(&str, u32)> {
-    let inside = frame.strip_suffix(')')?.rsplit_once(" (")?.1;
-    let (file, line) = inside.rsplit_once(':')?;
-    Some((file, line.parse().ok()?))
-}
-
-/// Without the class, which only newer versions know.
-fn function(frame: &str) -> &str {
-    let name = plain(frame);
-    name.rsplit('.').next().unwrap_or(name)
 }
 
 fn burns(stack: &Stack) -> bool {

@@ -50,6 +50,11 @@ impl Interpreter {
         )
     }
 
+    /// What the report calls it, without the last number.
+    pub fn runtime(&self) -> String {
+        format!("CPython {}.", self.version)
+    }
+
     /// Its library, if it is one that other programs can hold.
     pub fn library(&self) -> Option<PathBuf> {
         let library = self

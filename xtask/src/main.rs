@@ -7,6 +7,7 @@ mod dist;
 mod interpreters;
 mod kernels;
 mod measure;
+mod nodes;
 mod packages;
 mod pythons;
 mod run;
@@ -73,6 +74,7 @@ fn command(arguments: &[String]) -> Result<ExitCode> {
             Some("test") => {
                 setup::test()?;
                 pythons::fetch()?;
+                nodes::fetch()?;
             }
             Some(other) => bail!("setup knows build and test, not {other}"),
         },

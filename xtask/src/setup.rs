@@ -74,6 +74,11 @@ const TEST: &[Need] = &[
         packages: &[&["util-linux"]],
     },
     Need {
+        why: "fetches the versions of Node to test on",
+        proof: Proof::Tool("npm"),
+        packages: &[&["npm"]],
+    },
+    Need {
         why: "browser that opens the HTML report",
         proof: Proof::Tool("chromium"),
         packages: &[&["chromium"], &["chromium-browser"]],

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{bpf, dist, kernels, pythons, setup, shell};
+use crate::{bpf, dist, kernels, nodes, pythons, setup, shell};
 
 /// One test or check, and how it ended.
 pub struct Outcome {
@@ -166,6 +166,7 @@ fn lint(_: Option<&str>) -> Result<Vec<Outcome>> {
 /// Tests beside the code. Built in the development profile, which optimises
 /// the dependencies; only the binary under test is built for release.
 fn unit(filter: Option<&str>) -> Result<Vec<Outcome>> {
+    nodes::fetch()?;
     cargo_test(
         shell::cargo()
             .args([
@@ -186,6 +187,7 @@ fn unit(filter: Option<&str>) -> Result<Vec<Outcome>> {
 fn integration(filter: Option<&str>) -> Result<Vec<Outcome>> {
     let binary = dist::build()?;
     pythons::fetch()?;
+    nodes::fetch()?;
     let mut command = shell::cargo();
     command.env("PROFILER", binary);
     if !shell::is_root() {

@@ -1,0 +1,174 @@
+//! JavaScript functions and lines at their true place and with their true
+//! share, for every line of Node, on programs whose answer is known.
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tests::{
+    folded::Stack,
+    interpreted::{Recorded, function, location, output_of},
+    nodes::{self, Node},
+    programs,
+};
+
+/// Largest error of a share, in points.
+const SHARE_ERROR: f64 = 3.0;
+/// Percent of the stacks with JavaScript that must be whole.
+const COMPLETE: f64 = 98.0;
+
+/// Each place that burns CPU time, and the functions from it outwards.
+const CHAINS: &[&[&str]] = &[
+    &["twoLines", "round", "main"],
+    &["recursion", "round", "main"],
+    &["(anonymous)", "fromBuiltin", "round", "main"],
+    &["method", "round", "main"],
+    &["closed", "round", "main"],
+];
+
+#[test]
+fn shares_and_order_of_every_line() -> Result<()> {
+    let mut wrong = Vec::new();
+    for node in nodes::all()? {
+        println!("--- Node {}", node.line);
+        if let Err(error) = check(&node, &[]) {
+            println!("{error:#}");
+            wrong.push(format!("Node {}: {error}", node.line));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// With each of V8's tiers alone: interpreted, baseline, and optimised early.
+#[test]
+fn every_tier() -> Result<()> {
+    let mut wrong = Vec::new();
+    for node in nodes::all()? {
+        let optimised = match node.line {
+            "18" | "20" => "--always-turbofan",
+            _ => "--maglev",
+        };
+        let optimised = if node.line == "18" {
+            "--always-opt"
+        } else {
+            optimised
+        };
+        for flags in [
+            &["--no-opt", "--no-sparkplug"][..],
+            &["--no-opt", "--always-sparkplug"],
+            &[optimised],
+        ] {
+            println!("--- Node {} {}", node.line, flags.join(" "));
+            if let Err(error) = check(&node, flags) {
+                println!("{error:#}");
+                wrong.push(format!("Node {} {flags:?}: {error}", node.line));
+            }
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+fn check(node: &Node, flags: &[&str]) -> Result<()> {
+    let program = programs::source("shares.js");
+    let mut target = node.start(flags, &program, &["10"])?;
+    std::thread::sleep(Duration::from_millis(1500));
+    let recorded = Recorded::of(&["--pid", &target.pid().to_string()])?;
+    let text = output_of(&mut target, Duration::from_secs(20))?;
+    let complete = recorded.complete("V8 ")?;
+    println!("{complete:.2} % complete");
+    check_shares(&recorded, &text)?;
+    check_order(&recorded)?;
+    ensure!(
+        complete >= COMPLETE,
+        "{complete:.2} % of the stacks are whole:{}",
+        recorded.folded.examples(tests::interpreted::missing)
+    );
+    Ok(())
+}
+
+/// Functions of the program and their lines, innermost first, from the one
+/// that asked for burning outwards.
+fn places(stack: &Stack) -> Option<Vec<(&str, u32)>> {
+    let mut frames = stack.frames.iter().rev().filter_map(|frame| {
+        let (file, line) = location(frame)?;
+        file.ends_with("shares.js").then(|| (function(frame), line))
+    });
+    frames.find(|(function, _)| *function == "burn")?;
+    Some(frames.collect())
+}
+
+fn check_shares(recorded: &Recorded, text: &str) -> Result<()> {
+    let said: serde_json::Value = serde_json::from_str(text)?;
+    let spent = said["spent"].as_object().context("no places")?;
+    let all: f64 = spent.values().filter_map(serde_json::Value::as_f64).sum();
+    let stacks: Vec<_> = recorded
+        .folded
+        .stacks
+        .iter()
+        .filter_map(|stack| Some((places(stack)?, stack.weight)))
+        .collect();
+    let total: f64 = stacks.iter().map(|(_, weight)| weight).sum();
+    ensure!(
+        total > 0.9 * recorded.folded.total() && total > 1e9,
+        "only {total} ns of {} were found in the places that burn:{}",
+        recorded.folded.total(),
+        recorded.folded.examples(|stack| places(stack).is_none())
+    );
+    let mut wrong = Vec::new();
+    for (place, milliseconds) in spent {
+        let expected = 100.0 * milliseconds.as_f64().unwrap_or_default() / all;
+        let found: f64 = stacks
+            .iter()
+            .filter(|(places, _)| {
+                places
+                    .first()
+                    .is_some_and(|(name, line)| *place == format!("{name}:{line}"))
+            })
+            .map(|(_, weight)| weight)
+            .sum();
+        let found = 100.0 * found / total;
+        println!("{place:<16} {expected:>5.1} expected {found:>5.1} found");
+        if (found - expected).abs() > SHARE_ERROR {
+            wrong.push(place.as_str());
+        }
+    }
+    ensure!(wrong.is_empty(), "wrong shares of {}", wrong.join(", "));
+    Ok(())
+}
+
+fn check_order(recorded: &Recorded) -> Result<()> {
+    let folded = &recorded.folded;
+    for chain in CHAINS {
+        let wrong = |stack: &Stack| {
+            let Some(places) = places(stack) else {
+                return false;
+            };
+            let mut names: Vec<&str> = places.iter().map(|(name, _)| *name).collect();
+            names.dedup();
+            names.first() == chain.first() && !names.starts_with(chain)
+                // After the first await, the caller is the queue of promises.
+                && !names.starts_with(&chain[..chain.len() - 1])
+        };
+        let share = folded.share(wrong);
+        ensure!(
+            share < 0.5,
+            "{share:.2} % of the weight has not the order {chain:?}:{}",
+            folded.examples(wrong)
+        );
+    }
+    let depth = |stack: &Stack| {
+        places(stack).is_some_and(|places| {
+            let count = places
+                .iter()
+                .filter(|(name, _)| *name == "recursion")
+                .count();
+            count != 0 && count != 21
+        })
+    };
+    ensure!(
+        folded.share(depth) < 0.5,
+        "wrong depth of recursion:{}",
+        folded.examples(depth)
+    );
+    Ok(())
+}
