@@ -14,7 +14,7 @@ struct Noise {
 
 impl Noise {
     fn word(&self, address: u64) -> u64 {
-        let mixed = mix(address / 8 ^ self.seed.rotate_left(32));
+        let mixed = mix((address / 8) ^ self.seed.rotate_left(32));
         let kind = self.types[(mixed >> 8) as usize % self.types.len()];
         match mixed % 8 {
             0..=2 => (mixed >> 20 & 0x7fff_ffff_fff8) | 1,
@@ -35,7 +35,7 @@ fn mix(value: u64) -> u64 {
 impl Memory for Noise {
     fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), Unreadable> {
         let length = buffer.len();
-        if length > 1 << 20 || mix(address / 4096 ^ self.seed) % 16 == 0 {
+        if length > 1 << 20 || mix((address / 4096) ^ self.seed).is_multiple_of(16) {
             return Err(Unreadable { address, length });
         }
         for (byte, at) in buffer.iter_mut().zip(address..) {
