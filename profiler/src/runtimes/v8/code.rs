@@ -156,6 +156,11 @@ impl<M: Memory> Heap<'_, M> {
         }
     }
 
+    /// Code of a regular expression: up to 10 its frame has no type.
+    pub fn is_regexp(&self, code: &Code) -> bool {
+        code.flags & self.layout.code_kind_mask == self.layout.code_kind_regexp
+    }
+
     /// The tagged word of the table from code to source positions; of
     /// baseline code, to bytecode.
     pub fn code_positions(&self, code: &Code) -> Result<Vec<u8>, ObjectError> {

@@ -372,6 +372,7 @@ fn layout(metadata: &Metadata, known: &Known) -> Result<Layout, Unsupported> {
             .unwrap_or(known.code_size),
         code_kind_mask: metadata.constant("CodeKindFieldMask")? as u32,
         code_kind_baseline: baseline,
+        code_kind_regexp: known.code_kind_regexp,
         deoptimization_inlined_count: index(
             metadata,
             "DeoptimizationDataInlinedFunctionCountIndex",

@@ -256,6 +256,7 @@ impl Reader {
         {
             Some("Wasm") => "(WebAssembly)",
             Some("Irregexp") => "(regular expression)",
+            _ if code.is_ok_and(|code| heap.is_regexp(&code)) => "(regular expression)",
             _ => return Err(code.err().unwrap_or(ObjectError::NoCode(address))),
         };
         Ok(vec![JavaScriptFrame {

@@ -4,6 +4,7 @@
 //! the kernel side's: what it does with a frame is shared code, and here as
 //! there only memory and registers are read.
 
+mod hostile;
 mod nodes;
 mod walk;
 
@@ -258,6 +259,27 @@ versions! {
     node_22_optimised: optimised 22;
     node_24_optimised: optimised 24;
     node_26_optimised: optimised 26;
+}
+
+/// Without symbols of its own, the builtins are where no unwind information
+/// is. Linkers keep some code without any beside them.
+#[test]
+fn a_stripped_node_has_its_builtins() {
+    const ROOM: u64 = 64 << 10;
+    for major in [20, 24] {
+        let (path, engine_of_all) = node(major);
+        let directory = tempfile::tempdir().expect("a directory");
+        let stripped = directory.path().join("node");
+        let status = Command::new("strip")
+            .arg("-o")
+            .args([&stripped, &path])
+            .status();
+        assert!(status.expect("strip").success());
+        let found = engine(&stripped).expect("V8").expect("a supported one");
+        let (found, known) = (found.builtins, engine_of_all.builtins);
+        assert!(found.start <= known.start && known.start - found.start < ROOM);
+        assert!(found.end >= known.end && found.end - known.end < ROOM);
+    }
 }
 
 #[test]
