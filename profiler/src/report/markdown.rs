@@ -298,10 +298,15 @@ fn functions(recording: &Recording, views: &Views, out: &mut String) -> std::fmt
             "| {} | {} | {share} | {} | {} |",
             code(&text::function_label(function)),
             duration(row.own.weight),
-            text::percent(crate::views::share::percent(
-                row.total.weight,
-                views.total.weight
-            )),
+            if row.total == row.own {
+                // The share was rounded with those of its table.
+                share.clone()
+            } else {
+                text::percent(crate::views::share::percent(
+                    row.total.weight,
+                    views.total.weight,
+                ))
+            },
             if place.is_empty() {
                 String::new()
             } else {
