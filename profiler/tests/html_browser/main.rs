@@ -22,10 +22,14 @@ fn output(name: &str) -> PathBuf {
 }
 
 fn open(recording: &Recording, name: &str) -> Option<Page> {
+    open_with(recording, Selection::default(), name)
+}
+
+fn open_with(recording: &Recording, selection: Selection, name: &str) -> Option<Page> {
     let browser = Browser::start()?;
     recording.check().expect("a sound recording");
     let mut bytes = Vec::new();
-    html::write(recording, Selection::default(), &mut bytes).expect("written");
+    html::write(recording, selection, &mut bytes).expect("written");
     let file = output(name);
     std::fs::write(&file, bytes).expect("the page is written");
     Some(browser.open(&file))
@@ -411,6 +415,20 @@ fn switches_to_waits_for_the_gil() {
     page.screenshot(&output("shop-gil.png"));
     page.choose_option("filter-source", "0");
     assert_eq!(page.number(shown), total);
+    assert_clean(&page);
+
+    let waits = Selection {
+        source: Source::GilWait,
+        ..Selection::default()
+    };
+    let Some(mut page) = open_with(&recording, waits, "shop-waits.html") else {
+        return;
+    };
+    assert_eq!(
+        page.number(shown),
+        waited,
+        "it opens with what is asked for"
+    );
     assert_clean(&page);
 }
 
