@@ -434,7 +434,7 @@ fn switches_to_waits_for_the_gil() {
 
 #[test]
 fn fits_phone_laptop_and_wide_screen() {
-    let recording = recordings::shop();
+    let recording = waiting_shop();
     let Some(mut page) = open(&recording, "shop-sizes.html") else {
         return;
     };
@@ -470,6 +470,12 @@ fn fits_phone_laptop_and_wide_screen() {
         page.eval("document.getElementById('tables-card').scrollIntoView()");
         page.settle();
         page.screenshot(&output(&format!("{name}-functions.png")));
+        page.eval("document.getElementById('tab-python').click()");
+        page.settle();
+        page.screenshot(&output(&format!("{name}-python.png")));
+        page.eval("document.getElementById('gil').scrollIntoView()");
+        page.settle();
+        page.screenshot(&output(&format!("{name}-gil.png")));
         page.eval("document.getElementById('tab-containers').click()");
         page.eval("document.getElementById('quality').scrollIntoView()");
         page.settle();

@@ -450,6 +450,8 @@ class App {
       tab.addEventListener("click", () => {
         this.table = name;
         this.showTable();
+        // On a phone the last ones are outside of the row.
+        tab.scrollIntoView({ block: "nearest", inline: "nearest" });
       });
       tab.addEventListener("keydown", (event) => {
         const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
