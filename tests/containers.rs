@@ -7,8 +7,9 @@ use serde_json::Value;
 use tests::{
     cgroups::{self, Version},
     folded::Folded,
+    interpreted::{location, missing},
     process, profiler,
-    stack::{C_PROGRAMS, Stack},
+    stack::{C_PROGRAMS, JAVASCRIPT_PROGRAMS, PYTHON_PROGRAMS, Stack},
 };
 
 const HOLDER: &str = env!("CARGO_BIN_EXE_stack");
@@ -79,6 +80,7 @@ fn record(version: Version) -> Result<()> {
     for name in C_PROGRAMS {
         check_complete(&folded, name);
     }
+    check_interpreters(&folded);
     check_one_container(&stack, scratch.path())
 }
 
@@ -173,6 +175,45 @@ fn reasons(folded: &Folded, container: &str) -> Vec<(String, String)> {
     sums.into_iter()
         .map(|(reason, sum)| (reason.to_owned(), format!("{:.2} %", 100.0 * sum / all)))
         .collect()
+}
+
+/// Percent of the stacks with frames of an interpreter that must be whole.
+const PYTHON_COMPLETE: f64 = 99.0;
+const JAVASCRIPT_COMPLETE: f64 = 98.0;
+
+/// Frames of Python and JavaScript in the containers that run it: on whole
+/// stacks, without gaps.
+fn check_interpreters(folded: &Folded) {
+    for (programs, ending, least) in [
+        (PYTHON_PROGRAMS, ".py:", PYTHON_COMPLETE),
+        (JAVASCRIPT_PROGRAMS, ".js:", JAVASCRIPT_COMPLETE),
+    ] {
+        for container in programs {
+            let interpreted = |stack: &tests::folded::Stack| {
+                stack.container == *container
+                    && stack
+                        .frames
+                        .iter()
+                        .any(|frame| location(frame).is_some() || frame.contains("frames missing"))
+            };
+            let weight = |wanted: &dyn Fn(&tests::folded::Stack) -> bool| -> f64 {
+                folded
+                    .stacks
+                    .iter()
+                    .filter(|stack| interpreted(stack) && wanted(stack))
+                    .map(|stack| stack.weight)
+                    .sum()
+            };
+            let all = weight(&|_| true);
+            let whole = 100.0 * weight(&|stack| !missing(stack)) / all;
+            println!("{container:<12} {whole:>6.2} % of stacks with {ending} frames are whole");
+            assert!(
+                all > 0.0 && whole >= least,
+                "{whole:.2} % of {all} ns with interpreted frames in {container} is whole:{}",
+                folded.examples(|stack| interpreted(stack) && missing(stack))
+            );
+        }
+    }
 }
 
 /// Narrowed to one container, there is nothing else.

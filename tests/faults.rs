@@ -293,12 +293,14 @@ fn a_saved_recording_renders_anywhere() -> Result<()> {
     assert_eq!(mode, 0o600, "others can read the recording: {mode:o}");
     for format in [
         "folded",
+        "raw",
         "json",
         "html",
         "markdown",
         "flamegraph",
         "speedscope",
         "pprof",
+        "pstats",
     ] {
         let path = scratch.path().join(format!("x.{format}"));
         let output = profiler::run(&[

@@ -19,3 +19,4 @@ $cc $flags -DWITHOUT_PLUGIN -static-pie -pthread -o "$out/shares-static" \
 $cc $flags -o "$out/brief" "$here/brief.c"
 $cc $flags -o "$out/deep" "$here/deep.c"
 $cc $flags -o "$out/embed" "$here/embed.c" -ldl
+cp "$here"/services/* "$out"

@@ -13,8 +13,9 @@ use anyhow::{Context, Result, ensure};
 use super::process;
 
 const RELEASE: &str = "bookworm";
-const PACKAGES: &str = "python3,nodejs,postgresql,redis-server,redis-tools,nginx-light,wrk,procps";
-pub const IMAGE: &str = "profiler-tests:1";
+const PACKAGES: &str = "python3,nodejs,postgresql,redis-server,redis-tools,nginx-light,wrk,procps,\
+    python3-fastapi,python3-uvicorn,python3-psycopg2,python3-numpy,gunicorn,node-express";
+pub const IMAGE: &str = "profiler-tests:2";
 
 /// Where large things are kept: of the machine, so that a fresh clone finds
 /// them again.
@@ -54,12 +55,12 @@ pub fn import(docker: &dyn Fn() -> Command) -> Result<()> {
 
 fn root_file_system() -> Result<PathBuf> {
     let directory = cache().join("image");
-    let finished = directory.join("rootfs");
+    let finished = directory.join("rootfs-2");
     if finished.is_dir() {
         return Ok(finished);
     }
     eprintln!("building the containers' root file system with debootstrap (about a minute)");
-    let partial = directory.join("rootfs.partial");
+    let partial = directory.join("rootfs-2.partial");
     let log = directory.join("debootstrap.log");
     fs::create_dir_all(&directory)?;
     // Mirrors fail now and then; debootstrap itself does not try again.

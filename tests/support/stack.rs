@@ -1,6 +1,6 @@
 //! Real containers under load: PostgreSQL with pgbench, Redis with
-//! redis-benchmark, nginx with wrk, a Node and a Python process, and a program
-//! whose shares are known.
+//! redis-benchmark, nginx with wrk, web services in Python and JavaScript, and
+//! a program whose shares are known.
 //!
 //! A process of its own, the holder, starts the engine and the containers in a
 //! private mount namespace and takes them down when its standard input closes.
@@ -50,7 +50,8 @@ pub const CONTAINERS: &[(&str, &str)] = &[
     (
         "nginx",
         "printf 'worker_processes 1; error_log stderr; pid /tmp/nginx.pid; events {} http { access_log off; \
-         server { listen 127.0.0.1:18080; root /usr/share; } }' >/tmp/nginx.conf; \
+         server { listen 127.0.0.1:18080; root /usr/share; \
+         location /api/ { proxy_pass http://127.0.0.1:18081/; } } }' >/tmp/nginx.conf; \
          exec nginx -c /tmp/nginx.conf -g 'daemon off;'",
     ),
     (
@@ -80,8 +81,34 @@ while time.time() < end:
     time.sleep(0.005)
 '",
     ),
+    (
+        "fastapi",
+        "cd /programs && exec python3 -m uvicorn service:app --host 127.0.0.1 --port 18081 \
+             --log-level error",
+    ),
+    (
+        "gunicorn",
+        "cd /programs && exec gunicorn -w 4 -b 127.0.0.1:18082 --log-level error wsgi:app",
+    ),
+    (
+        "express",
+        "cd /programs && NODE_PATH=/usr/share/nodejs exec node service.js",
+    ),
+    ("numpy", "exec python3 /programs/arrays.py $LOAD"),
+    (
+        "web-load",
+        "for port in 18081 18082 18083; do \
+         until wrk -t 1 -c 1 -d 1s http://127.0.0.1:$port/ >/dev/null 2>&1; do sleep 0.3; done; done; \
+         wrk -t 1 -c 2 -d ${LOAD}s http://127.0.0.1:18080/api/orders & \
+         wrk -t 1 -c 2 -d ${LOAD}s http://127.0.0.1:18082/ & \
+         exec wrk -t 1 -c 2 -d ${LOAD}s http://127.0.0.1:18083/",
+    ),
     ("shares", "exec timeout $LOAD /programs/shares-static 0"),
 ];
+
+/// Containers with Python in them, and with JavaScript.
+pub const PYTHON_PROGRAMS: &[&str] = &["python", "fastapi", "gunicorn", "numpy"];
+pub const JAVASCRIPT_PROGRAMS: &[&str] = &["node", "express"];
 
 /// Containers whose programs are C, and so unwound from `.eh_frame` alone.
 pub const C_PROGRAMS: &[&str] = &[

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::bail;
+use clap::ValueEnum as _;
 
 use super::{
     Format,
@@ -75,11 +76,28 @@ fn write(
         format => format,
     };
     bail!(
-        "{error}; the recording is kept in {path}: `profiler report {path} --format {format} \
-         --output FILE` renders it",
+        "{error}; the recording is kept in {path}: `profiler report {path} --format \
+         {format}{selection} --output FILE` renders it",
         path = path.display(),
         format = format.name(),
+        selection = selection_options(selection),
     )
+}
+
+/// The options that ask for `selection`, each after a blank; the defaults are
+/// left out.
+fn selection_options(selection: Selection) -> String {
+    let default = Selection::default();
+    let mut text = String::new();
+    if selection.profile_type != default.profile_type {
+        text += &format!(" --profile-type {}", selection.profile_type.name());
+    }
+    if selection.source != default.source
+        && let Some(value) = selection.source.to_possible_value()
+    {
+        text += &format!(" --source {}", value.get_name());
+    }
+    text
 }
 
 fn options(arguments: &RecordArgs, command_line: &[OsString]) -> anyhow::Result<RecordOptions> {
@@ -253,6 +271,20 @@ mod tests {
         let kept = store::load(path.as_ref());
         std::fs::remove_file(path).expect("it is there");
         assert_eq!(kept.expect("it can be read"), recording);
+    }
+
+    #[test]
+    fn what_was_selected_can_be_asked_for_again() {
+        for words in [
+            "profiler",
+            "profiler --profile-type py-spy",
+            "profiler --source gil-wait",
+            "profiler --profile-type py-spy --source gil-wait",
+        ] {
+            let cli = Cli::try_parse_from(words.split(' ')).expect("it is valid");
+            let options = selection_options(cli.record.selection.selection());
+            assert_eq!(format!("profiler{options}"), words);
+        }
     }
 
     #[test]

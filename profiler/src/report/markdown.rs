@@ -4,33 +4,26 @@
 //! GitHub takes comments of up to 65,536 characters; rows, names and notes are
 //! limited so that any recording fits.
 
+mod python;
+
 use std::{
     fmt::Write as _,
     io::{self, Write},
 };
 
 use crate::{
-    profile::{Function, NoteKind, Recording, Source},
-    views::{
-        Amount, LockRow, Neighbour, PythonRow, Top, Views, WaitingThread, locks, python_functions,
-        share::share_text, shares, top,
-    },
+    profile::{NoteKind, Recording, Source},
+    views::{Amount, Top, Views, share::share_text, shares, top},
 };
 
 use super::{
     Selection, evidence,
-    gil::{held_percent, of_wall_time},
     text::{self, base_name, clean, duration, shorten},
 };
 
 const CONTAINERS: usize = 10;
 const PROCESSES: usize = 10;
 const FUNCTIONS: usize = 15;
-const PYTHON_FUNCTIONS: usize = 10;
-/// Callers, callees and lines of a Python function.
-const NEIGHBOURS: usize = 3;
-const LOCKS: usize = 5;
-const WAITING_THREADS: usize = 10;
 const NOTES: usize = 15;
 const NAME_LENGTH: usize = 80;
 const LINE_LENGTH: usize = 1_000;
@@ -154,9 +147,9 @@ fn write_text(
         containers(recording, views, out)?;
         processes(recording, views, out)?;
         functions(recording, views, out)?;
-        python(recording, views, out)?;
+        python::functions(recording, views, out)?;
     }
-    gil(recording, out)?;
+    python::gil(recording, out)?;
     notes(recording, selection, views, out)?;
     writeln!(
         out,
@@ -298,10 +291,15 @@ fn functions(recording: &Recording, views: &Views, out: &mut String) -> std::fmt
             "| {} | {} | {share} | {} | {} |",
             code(&text::function_label(function)),
             duration(row.own.weight),
-            text::percent(crate::views::share::percent(
-                row.total.weight,
-                views.total.weight
-            )),
+            if row.total == row.own {
+                // The share was rounded with those of its table.
+                share.clone()
+            } else {
+                text::percent(crate::views::share::percent(
+                    row.total.weight,
+                    views.total.weight,
+                ))
+            },
             if place.is_empty() {
                 String::new()
             } else {
@@ -319,142 +317,6 @@ fn functions(recording: &Recording, views: &Views, out: &mut String) -> std::fmt
         )?;
     }
     Ok(())
-}
-
-/// Python functions as `cProfile` shows them.
-fn python(recording: &Recording, views: &Views, out: &mut String) -> std::fmt::Result {
-    let Some(table) = python_functions(recording, views.source, PYTHON_FUNCTIONS) else {
-        return Ok(());
-    };
-    let shares = tenths(&table.functions, PythonRow::share, Amount::default());
-    writeln!(
-        out,
-        "\nPython functions, {} of {}; sampled: what is counted are samples, not calls. Own time \
-         holds the native code that a function called.",
-        duration(table.total.weight),
-        text::measured(views.source),
-    )?;
-    writeln!(
-        out,
-        "\n| Python function | Own time | Share | Native | Cumulative | Callers | Callees | Lines |"
-    )?;
-    writeln!(out, "|:--|--:|--:|--:|--:|:--|:--|:--|")?;
-    for (row, share) in table.functions.rows.iter().zip(&shares) {
-        let function = &recording.functions[row.function as usize];
-        let lines: Vec<String> = row
-            .lines
-            .iter()
-            .filter(|line| line.line > 0)
-            .take(NEIGHBOURS)
-            .map(|line| {
-                let part = crate::views::share::percent(line.total.weight, row.total.weight);
-                format!("{} ({})", line.line, text::percent(part))
-            })
-            .collect();
-        writeln!(
-            out,
-            "| {} | {} | {share} | {} | {} | {} | {} | {} |",
-            code(&python_label(function)),
-            duration(row.share().weight),
-            duration(row.native.weight),
-            duration(row.total.weight),
-            neighbours(recording, &row.callers),
-            neighbours(recording, &row.callees),
-            lines.join(", "),
-        )?;
-    }
-    others(&table.functions, &shares, "| | | | | |", out)
-}
-
-/// `function (file.py:12)`, without the directories.
-fn python_label(function: &Function) -> String {
-    format!(
-        "{} ({}:{})",
-        shorten(&function.name, NAME_LENGTH / 2),
-        base_name(&function.file),
-        function.line
-    )
-}
-
-/// The heaviest callers or callees.
-fn neighbours(recording: &Recording, rows: &[Neighbour]) -> String {
-    let named: Vec<_> = rows
-        .iter()
-        .filter_map(|row| row.function)
-        .map(|id| code(&text::function_label(&recording.functions[id as usize])))
-        .collect();
-    let mut text = named[..named.len().min(NEIGHBOURS)].join(", ");
-    if named.len() > NEIGHBOURS {
-        text += &format!(" and {} more", named.len() - NEIGHBOURS);
-    }
-    text
-}
-
-/// The global interpreter locks, whatever the other tables show.
-fn gil(recording: &Recording, out: &mut String) -> std::fmt::Result {
-    let rows = locks(recording);
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let mut threads: Vec<(&LockRow, &WaitingThread)> = rows
-        .iter()
-        .flat_map(|row| row.threads.iter().map(move |thread| (row, thread)))
-        .collect();
-    threads.sort_by_key(|(_, thread)| std::cmp::Reverse(thread.waits));
-    let table = top(rows.clone(), LOCKS, |row| row.waits);
-    let shares = tenths(&table, |row| row.waits, Amount::default());
-    writeln!(
-        out,
-        "\n| Process with a GIL | GIL wait | Share | Waits | Samples that hold it | Measured | Pid | Container |"
-    )?;
-    writeln!(out, "|:--|--:|--:|--:|--:|--:|--:|:--|")?;
-    for (row, share) in table.rows.iter().zip(&shares) {
-        let process = &recording.processes[row.usage.process as usize];
-        writeln!(
-            out,
-            "| {} | {} | {share} | {} | {} | {} | {} | {} |",
-            code(&process.name),
-            duration(row.waits.weight),
-            text::count(row.waits.count),
-            held_percent(row).map_or_else(|| "not known".to_string(), text::percent),
-            row.measured_ns
-                .map_or_else(|| "not measured".to_string(), duration),
-            process.pid,
-            code(&recording.containers[process.container as usize].name),
-        )?;
-    }
-    others(&table, &shares, "| | | | | |", out)?;
-    if threads.is_empty() {
-        return Ok(());
-    }
-    let table = top(threads, WAITING_THREADS, |(_, thread)| thread.waits);
-    let shares = tenths(&table, |(_, thread)| thread.waits, Amount::default());
-    writeln!(
-        out,
-        "\n| Thread that waited for the GIL | GIL wait | Share | Of its wall time | Waits | Pid | Waiting in |"
-    )?;
-    writeln!(out, "|:--|--:|--:|--:|--:|--:|:--|")?;
-    for ((row, thread), share) in table.rows.iter().zip(&shares) {
-        let it = &recording.threads[thread.thread as usize];
-        let functions: Vec<String> = thread
-            .functions
-            .iter()
-            .filter_map(|&(id, _)| id)
-            .take(NEIGHBOURS)
-            .map(|id| code(&python_label(&recording.functions[id as usize])))
-            .collect();
-        writeln!(
-            out,
-            "| {} | {} | {share} | {} | {} | {} | {} |",
-            code(&it.name),
-            duration(thread.waits.weight),
-            of_wall_time(row, thread).map_or_else(|| "not known".to_string(), text::percent),
-            text::count(thread.waits.count),
-            recording.processes[row.usage.process as usize].pid,
-            functions.join(", "),
-        )?;
-    }
-    others(&table, &shares, "| | | | |", out)
 }
 
 fn notes(

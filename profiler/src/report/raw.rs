@@ -38,6 +38,7 @@ pub fn write(recording: &Recording, selection: Selection, out: &mut dyn Write) -
         );
     }
     let processes: BTreeSet<ProcessId> = counts.keys().map(|&(process, _)| process).collect();
+    let mut labels: Vec<Option<String>> = vec![None; recording.frames.len()];
     // Different frames can have the same text; a line is there once.
     let mut lines = BTreeMap::<String, u64>::new();
     for ((process, stack), count) in counts {
@@ -45,8 +46,10 @@ pub fn write(recording: &Recording, selection: Selection, out: &mut dyn Write) -
             .map(str::to_string)
             .into_iter()
             .chain(recording.frames_of(Some(stack)).map(|frame| {
-                let function = recording.function_of(frame);
-                fit(&recording.frame(frame).label(function))
+                let label = labels[frame as usize].get_or_insert_with(|| {
+                    fit(&recording.frame(frame).label(recording.function_of(frame)))
+                });
+                label.clone()
             }))
             .collect();
         if processes.len() > 1 {

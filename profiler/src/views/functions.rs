@@ -126,7 +126,10 @@ impl Views<'_> {
         }
     }
 
-    fn neighbours(&self, amounts: FxHashMap<Option<FunctionId>, Amount>) -> Vec<Neighbour> {
+    pub(super) fn neighbours(
+        &self,
+        amounts: FxHashMap<Option<FunctionId>, Amount>,
+    ) -> Vec<Neighbour> {
         let mut rows: Vec<_> = amounts
             .into_iter()
             .map(|(function, amount)| Neighbour { function, amount })

@@ -100,20 +100,24 @@ pub fn python_functions(
         others,
         others_count,
     } = top(rows, limit, share);
-    let mut lines = lines(&views, &rows.iter().map(|row| row.function).collect());
+    let mut details = Details::default();
+    details.find(
+        &views,
+        &rows
+            .iter()
+            .map(|row| row.function)
+            .collect::<FxHashSet<_>>(),
+    );
     let rows = rows
         .into_iter()
-        .map(|row| {
-            let around = views.around(row.function);
-            PythonRow {
-                function: row.function,
-                own: row.own,
-                native: native.get(&row.function).copied().unwrap_or_default(),
-                total: row.total,
-                callers: around.callers,
-                callees: around.callees,
-                lines: lines.remove(&row.function).unwrap_or_default(),
-            }
+        .map(|row| PythonRow {
+            function: row.function,
+            own: row.own,
+            native: native.get(&row.function).copied().unwrap_or_default(),
+            total: row.total,
+            callers: views.neighbours(details.callers.remove(&row.function).unwrap_or_default()),
+            callees: views.neighbours(details.callees.remove(&row.function).unwrap_or_default()),
+            lines: lines(details.lines.remove(&row.function).unwrap_or_default()),
         })
         .collect();
     Some(PythonTable {
@@ -126,42 +130,75 @@ pub fn python_functions(
     })
 }
 
-/// The lines of some functions, heaviest first.
-fn lines(views: &Views, functions: &FxHashSet<FunctionId>) -> FxHashMap<FunctionId, Vec<LineRow>> {
-    let recording = views.recording;
-    let mut amounts = FxHashMap::<(FunctionId, u32), (Amount, Amount)>::default();
-    let mut seen = FxHashSet::default();
-    for id in 0..recording.stacks.len() as StackId {
-        let amount = views.own(id);
-        if amount.is_zero() {
-            continue;
-        }
-        seen.clear();
-        for frame in recording.frames_of(Some(id)) {
-            let frame = recording.frame(frame);
-            if recording.functions[frame.function as usize].kind != FrameKind::Python {
+type Neighbours = FxHashMap<FunctionId, FxHashMap<Option<FunctionId>, Amount>>;
+
+/// What is around and in some functions. [`Views::around`] says the same of
+/// one, and passes over all stacks for it.
+#[derive(Default)]
+struct Details {
+    callers: Neighbours,
+    callees: Neighbours,
+    /// By line: its own and its total.
+    lines: FxHashMap<FunctionId, FxHashMap<u32, (Amount, Amount)>>,
+}
+
+impl Details {
+    fn find(&mut self, views: &Views, functions: &FxHashSet<FunctionId>) {
+        let recording = views.recording;
+        // Of one stack: each function with the caller of its outermost frame.
+        let mut callers = FxHashMap::<FunctionId, Option<FunctionId>>::default();
+        let mut seen_lines = FxHashSet::default();
+        for id in 0..recording.stacks.len() as StackId {
+            let amount = views.own(id);
+            if amount.is_zero() {
                 continue;
             }
-            let line = (frame.function, frame.line);
-            let innermost = seen.is_empty();
-            if seen.insert(line) && functions.contains(&frame.function) {
-                let (own, total) = amounts.entry(line).or_default();
-                *total += amount;
-                if innermost {
-                    *own += amount;
+            callers.clear();
+            seen_lines.clear();
+            let mut frames = recording
+                .frames_of(Some(id))
+                .map(|frame| recording.frame(frame))
+                .peekable();
+            let mut called = None;
+            let mut innermost = true;
+            while let Some(frame) = frames.next() {
+                let function = frame.function;
+                if functions.contains(&function) {
+                    let caller = frames.peek().map(|caller| caller.function);
+                    if callers.insert(function, caller).is_none() {
+                        add(&mut self.callees, function, called, amount);
+                    }
+                    if seen_lines.insert((function, frame.line)) {
+                        let lines = self.lines.entry(function).or_default();
+                        let (own, total) = lines.entry(frame.line).or_default();
+                        *total += amount;
+                        if innermost {
+                            *own += amount;
+                        }
+                    }
                 }
+                called = Some(function);
+                innermost &= recording.functions[function as usize].kind != FrameKind::Python;
+            }
+            for (&function, &caller) in &callers {
+                add(&mut self.callers, function, caller, amount);
             }
         }
     }
-    let mut lines = FxHashMap::<FunctionId, Vec<LineRow>>::default();
-    for ((function, line), (own, total)) in amounts {
-        let row = LineRow { line, own, total };
-        lines.entry(function).or_default().push(row);
-    }
-    for rows in lines.values_mut() {
-        rows.sort_unstable_by_key(|row| (std::cmp::Reverse((row.total, row.own)), row.line));
-    }
-    lines
+}
+
+fn add(to: &mut Neighbours, function: FunctionId, other: Option<FunctionId>, amount: Amount) {
+    *to.entry(function).or_default().entry(other).or_default() += amount;
+}
+
+/// Heaviest first.
+fn lines(amounts: FxHashMap<u32, (Amount, Amount)>) -> Vec<LineRow> {
+    let mut rows: Vec<_> = amounts
+        .into_iter()
+        .map(|(line, (own, total))| LineRow { line, own, total })
+        .collect();
+    rows.sort_unstable_by_key(|row| (std::cmp::Reverse((row.total, row.own)), row.line));
+    rows
 }
 
 #[cfg(test)]
@@ -217,6 +254,19 @@ mod tests {
             .map(|row| (row.line, row.own.count, row.total.count))
             .collect();
         assert_eq!(lines, [(12, 90, 90), (13, 0, 50)]);
+    }
+
+    #[test]
+    fn neighbours_are_those_of_each_function_alone() {
+        for recording in [sample::plain(), sample::large(500, 30), sample::nasty(4)] {
+            let shorter = interpreted(&recording, Kept::PythonAndLeaf);
+            let views = Views::new(&shorter, Source::OnCpu);
+            let table = python_functions(&recording, Source::OnCpu, 50).expect("there is Python");
+            for row in table.functions.rows {
+                let around = views.around(row.function);
+                assert_eq!((row.callers, row.callees), (around.callers, around.callees));
+            }
+        }
     }
 
     #[test]

@@ -21,11 +21,20 @@ fn output(name: &str) -> PathBuf {
     directory.join(name)
 }
 
+<<<<<<< HEAD
 fn open(recording: &Recording, name: &str) -> Page {
     let browser = Browser::start();
+=======
+fn open(recording: &Recording, name: &str) -> Option<Page> {
+    open_with(recording, Selection::default(), name)
+}
+
+fn open_with(recording: &Recording, selection: Selection, name: &str) -> Option<Page> {
+    let browser = Browser::start()?;
+>>>>>>> reports
     recording.check().expect("a sound recording");
     let mut bytes = Vec::new();
-    html::write(recording, Selection::default(), &mut bytes).expect("written");
+    html::write(recording, selection, &mut bytes).expect("written");
     let file = output(name);
     std::fs::write(&file, bytes).expect("the page is written");
     browser.open(&file)
@@ -404,12 +413,33 @@ fn switches_to_waits_for_the_gil() {
     page.choose_option("filter-source", "0");
     assert_eq!(page.number(shown), total);
     assert_clean(&page);
+
+    let waits = Selection {
+        source: Source::GilWait,
+        ..Selection::default()
+    };
+    let Some(mut page) = open_with(&recording, waits, "shop-waits.html") else {
+        return;
+    };
+    assert_eq!(
+        page.number(shown),
+        waited,
+        "it opens with what is asked for"
+    );
+    assert_clean(&page);
 }
 
 #[test]
 fn fits_phone_laptop_and_wide_screen() {
+<<<<<<< HEAD
     let recording = recordings::shop();
     let mut page = open(&recording, "shop-sizes.html");
+=======
+    let recording = waiting_shop();
+    let Some(mut page) = open(&recording, "shop-sizes.html") else {
+        return;
+    };
+>>>>>>> reports
     for (name, width, height) in [
         ("phone", 390, 844),
         ("laptop", 1280, 800),
@@ -442,6 +472,12 @@ fn fits_phone_laptop_and_wide_screen() {
         page.eval("document.getElementById('tables-card').scrollIntoView()");
         page.settle();
         page.screenshot(&output(&format!("{name}-functions.png")));
+        page.eval("document.getElementById('tab-python').click()");
+        page.settle();
+        page.screenshot(&output(&format!("{name}-python.png")));
+        page.eval("document.getElementById('gil').scrollIntoView()");
+        page.settle();
+        page.screenshot(&output(&format!("{name}-gil.png")));
         page.eval("document.getElementById('tab-containers').click()");
         page.eval("document.getElementById('quality').scrollIntoView()");
         page.settle();

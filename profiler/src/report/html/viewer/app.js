@@ -414,7 +414,85 @@ class App {
     return `${host}-${this.view}`;
   }
 
+<<<<<<< HEAD
   // Keys
+=======
+  // Events
+
+  listen() {
+    const { flame } = this;
+    for (const name of ["container", "process", "thread", "source"]) {
+      byId(`filter-${name}`).addEventListener("change", (event) => {
+        const id = Number(event.target.value);
+        const { tables } = this;
+        if (name === "source") {
+          this.filter = noFilter(id);
+          this.select();
+          showSentence(this.state, this.facts, id);
+        } else if (name === "container") this.setFilter({ container: id, process: -1, thread: -1 });
+        else if (name === "process") this.setFilter({ process: id, thread: -1, ...(id >= 0 && { container: tables.processes.container[id] }) });
+        else this.setFilter({ thread: id });
+      });
+    }
+    byId("filter-clear").addEventListener("click", () => this.setFilter(noFilter(this.filter.source)));
+    for (const view of ["graph", "inverted", "sandwich"]) {
+      byId(`view-${view}`).addEventListener("click", () => (view === "sandwich" ? this.sandwichOfChosen() : this.setView(view)));
+    }
+    for (const name of ["orientation", "order", "group", "collapse"]) {
+      this.option(name).addEventListener("change", () => this.build(true));
+    }
+    this.option("lines").addEventListener("change", () => this.select());
+    byId("export-svg").addEventListener("click", () => saveSvg(flame, this.state, this.caption(), this.fileName()));
+    byId("export-png").addEventListener("click", () => savePng(flame, this.fileName()));
+    byId("zoom-reset").addEventListener("click", () => flame.resetZoom());
+    const search = perFrame(() => this.setSearch(byId("search").value));
+    byId("search").addEventListener("input", search);
+    const tabs = Object.keys(this.made).filter((name) => !byId(`tab-${name}`).hidden);
+    for (const name of tabs) {
+      const tab = byId(`tab-${name}`);
+      tab.addEventListener("click", () => {
+        this.table = name;
+        this.showTable();
+        // On a phone the last ones are outside of the row.
+        tab.scrollIntoView({ block: "nearest", inline: "nearest" });
+      });
+      tab.addEventListener("keydown", (event) => {
+        const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+        if (!by) return;
+        event.preventDefault();
+        byId(`tab-${tabs[(tabs.indexOf(name) + by + tabs.length) % tabs.length]}`).focus();
+        document.activeElement.click();
+      });
+    }
+    byId("theme").addEventListener("click", () => {
+      document.documentElement.dataset.theme = this.dark() ? "light" : "dark";
+      this.applyTheme();
+    });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.applyTheme());
+    // An open menu closes as menus do.
+    document.addEventListener("pointerdown", (event) => {
+      if (!byId("options").contains(event.target)) byId("options").open = false;
+    });
+    listenToKeys({
+      escape: (target) => this.escape(target),
+      leaveSearch: () => flame.canvas.focus(),
+      step: (direction) => flame.step(direction),
+      zoom: () => flame.chosen && flame.zoomTo(flame.chosen.part, flame.chosen.node),
+      letters: {
+        "/": () => byId("search").select(),
+        "?": () => byId("help").showModal(),
+        r: () => flame.resetZoom(),
+        i: () => this.setView(this.view === "inverted" ? "graph" : "inverted"),
+        s: () => this.sandwichOfChosen(),
+        f: () => {
+          this.option("orientation").value = this.growsUp() ? "down" : "up";
+          this.build(true);
+        },
+        c: () => flame.chosen && copyText(foldedStack(this.state, flame.chosen), "the folded stack"),
+      },
+    });
+  }
+>>>>>>> reports
 
   /** The chosen function, or the last one, or the busiest. */
   sandwichOfChosen() {
