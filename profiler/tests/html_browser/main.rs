@@ -21,17 +21,12 @@ fn output(name: &str) -> PathBuf {
     directory.join(name)
 }
 
-<<<<<<< HEAD
 fn open(recording: &Recording, name: &str) -> Page {
-    let browser = Browser::start();
-=======
-fn open(recording: &Recording, name: &str) -> Option<Page> {
     open_with(recording, Selection::default(), name)
 }
 
-fn open_with(recording: &Recording, selection: Selection, name: &str) -> Option<Page> {
-    let browser = Browser::start()?;
->>>>>>> reports
+fn open_with(recording: &Recording, selection: Selection, name: &str) -> Page {
+    let browser = Browser::start();
     recording.check().expect("a sound recording");
     let mut bytes = Vec::new();
     html::write(recording, selection, &mut bytes).expect("written");
@@ -418,9 +413,7 @@ fn switches_to_waits_for_the_gil() {
         source: Source::GilWait,
         ..Selection::default()
     };
-    let Some(mut page) = open_with(&recording, waits, "shop-waits.html") else {
-        return;
-    };
+    let mut page = open_with(&recording, waits, "shop-waits.html");
     assert_eq!(
         page.number(shown),
         waited,
@@ -431,15 +424,8 @@ fn switches_to_waits_for_the_gil() {
 
 #[test]
 fn fits_phone_laptop_and_wide_screen() {
-<<<<<<< HEAD
-    let recording = recordings::shop();
-    let mut page = open(&recording, "shop-sizes.html");
-=======
     let recording = waiting_shop();
-    let Some(mut page) = open(&recording, "shop-sizes.html") else {
-        return;
-    };
->>>>>>> reports
+    let mut page = open(&recording, "shop-sizes.html");
     for (name, width, height) in [
         ("phone", 390, 844),
         ("laptop", 1280, 800),

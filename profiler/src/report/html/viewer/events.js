@@ -34,6 +34,8 @@ function listenFor(app) {
     tab.addEventListener("click", () => {
       app.table = name;
       app.showTable();
+      // On a phone the last ones are outside of the row.
+      tab.scrollIntoView({ block: "nearest", inline: "nearest" });
     });
     tab.addEventListener("keydown", (event) => {
       const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
