@@ -128,7 +128,7 @@ pub fn all() -> Result<Vec<Interpreter>> {
          `pyenv install`",
         missing.join(", ")
     );
-    found.sort_by(|a, b| order(&a.version).cmp(&order(&b.version)));
+    found.sort_by_key(|python| order(&python.version));
     Ok(found)
 }
 
