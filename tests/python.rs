@@ -297,3 +297,39 @@ fn check_order(folded: &Folded, program: &Path) -> Result<()> {
     );
     Ok(())
 }
+
+/// Waits for the GIL are as long as somebody else is known to hold it.
+#[test]
+fn waits_for_the_lock() -> Result<()> {
+    for python in pythons::all()? {
+        let mut target = python.start(&programs::source("lock.py"), &["8"])?;
+        std::thread::sleep(Duration::from_millis(1000));
+        let pid = target.pid();
+        let recorded = Recorded::of(&["--pid", &pid.to_string()])?;
+        let said: serde_json::Value =
+            serde_json::from_str(&output_of(&mut target, Duration::from_secs(20))?)?;
+        let number = |name: &str| said[name].as_f64().unwrap_or_default();
+        let expected = 100.0 * number("held") / number("wall");
+        let process = recorded.report["gil"]["processes"]
+            .as_array()
+            .and_then(|processes| processes.iter().find(|process| process["pid"] == pid))
+            .with_context(|| format!("no GIL of {}: {}", python.name, recorded.report["notes"]))?;
+        let shares: Vec<f64> = process["threads"]
+            .as_array()
+            .context("no threads")?
+            .iter()
+            .filter_map(|thread| thread["percent_of_wall_time"].as_f64())
+            .collect();
+        let found = shares.iter().copied().fold(0.0, f64::max);
+        println!(
+            "CPython {}: {expected:.1} % expected, {found:.1} % found of {shares:.1?}",
+            python.name
+        );
+        ensure!(
+            (found - expected).abs() < 3.0,
+            "{}: a thread waits {found:.1} % of the time instead of {expected:.1} %",
+            python.name
+        );
+    }
+    Ok(())
+}

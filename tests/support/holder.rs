@@ -44,6 +44,8 @@ pub fn hold(version: Version, detached: bool, load: Duration) -> Result<()> {
             PATIENCE
         },
     )?;
+    // Fetched while there is a network.
+    image::prepare()?;
     if !detached {
         private_network()?;
     }

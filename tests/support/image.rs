@@ -13,8 +13,16 @@ use anyhow::{Context, Result, ensure};
 use super::process;
 
 const RELEASE: &str = "bookworm";
-const PACKAGES: &str = "python3,nodejs,postgresql,redis-server,redis-tools,nginx-light,wrk,procps,\
-    python3-fastapi,python3-uvicorn,python3-psycopg2,python3-numpy,gunicorn,node-express";
+const PACKAGES: &str = "python3,nodejs,postgresql,redis-server,redis-tools,nginx-light,wrk,procps";
+/// Installed by apt afterwards: debootstrap does not resolve virtual packages.
+const MORE: [&str; 6] = [
+    "gunicorn",
+    "node-express",
+    "python3-fastapi",
+    "python3-numpy",
+    "python3-psycopg2",
+    "python3-uvicorn",
+];
 pub const IMAGE: &str = "profiler-tests:2";
 
 /// Where large things are kept: of the machine, so that a fresh clone finds
@@ -22,6 +30,11 @@ pub const IMAGE: &str = "profiler-tests:2";
 pub fn cache() -> PathBuf {
     env::var_os("PROFILER_TEST_CACHE")
         .map_or_else(|| PathBuf::from("/var/cache/profiler-tests"), PathBuf::from)
+}
+
+/// Makes what the image is made from, if it is not there.
+pub fn prepare() -> Result<()> {
+    root_file_system().map(|_| ())
 }
 
 /// Makes the image known to the engine that `docker` talks to.
@@ -99,6 +112,27 @@ fn bootstrap(partial: &Path, log: &Path) -> Result<()> {
         "debootstrap failed: see {}",
         log.display()
     );
+    fs::copy("/etc/resolv.conf", partial.join("etc/resolv.conf"))?;
+    for (command, names) in [("update", &[][..]), ("install", &MORE)] {
+        process::output(
+            Command::new("chroot")
+                .arg(partial)
+                .args([
+                    "env",
+                    "DEBIAN_FRONTEND=noninteractive",
+                    "apt-get",
+                    "-q",
+                    "-y",
+                ])
+                .args([
+                    "-o",
+                    "Acquire::Retries=5",
+                    "--no-install-recommends",
+                    command,
+                ])
+                .args(names),
+        )?;
+    }
     Ok(())
 }
 

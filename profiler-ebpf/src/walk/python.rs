@@ -65,8 +65,9 @@ pub struct Python {
     innermost: u32,
     /// 1 in code that sets up or takes down the C frame.
     bare: u32,
+    /// 1 when the state is certainly that which the thread runs.
+    confirmed: u32,
     pub thread_specific: ThreadSpecific,
-    reserved: u32,
 }
 
 const FRAME_WORDS: usize = 16;
@@ -232,7 +233,9 @@ fn find_thread(
     }
     let state: u64 =
         read_user(values.wrapping_add(index.wrapping_mul(u64::from(specific.stride))))?;
-    let state = running(base, thread_pointer, described).unwrap_or(state);
+    let running = running(base, thread_pointer, described);
+    python.confirmed = (described.current_before_key == 0 || running.is_some()) as u32;
+    let state = running.unwrap_or(state);
     if state == 0 {
         return Err(Missing::NoThreadState);
     }
@@ -326,7 +329,8 @@ fn withdraw(record: &mut Record) -> Result<(), Missing> {
     }
     python.phase = phase::NONE;
     let (evaluator, bare) = (python.evaluator, python.bare);
-    if bare == 0 {
+    // With the right state, it has not linked its frames yet, or not any more.
+    if bare == 0 && python.confirmed == 0 {
         let reason = Frame::pack_missing(interpreter::PYTHON, Missing::FramesExhausted);
         native::push(record, reason);
     }
