@@ -190,8 +190,10 @@ fn advance(record: &mut Record) -> Result<(), Outcome> {
         let index = find_mapping(walk.first_mapping, walk.mapping_count, address);
         let Some(mapping) = MAPPINGS.get(index) else {
             walk.mapping.executable = NO_EXECUTABLE;
-            // The frame pointer led out of all code: it was not one.
-            if walk.by_frame_pointer != 0 {
+            // The frame pointer led out of all code: it was not one. Below
+            // code of V8 it was, and led to code that is newer than what we
+            // know of the process.
+            if walk.by_frame_pointer != 0 && !walk.v8.is_here() {
                 return Err(Outcome::FramePointerBroken);
             }
             push(record, Frame::pack_raw(address));

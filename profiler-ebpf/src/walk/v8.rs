@@ -33,6 +33,13 @@ impl V8 {
         self.next = 0;
     }
 
+    /// Whether the process holds V8, whose code always keeps the frame
+    /// pointer, and which makes new code wherever it likes.
+    #[inline(always)]
+    pub fn is_here(&self) -> bool {
+        self.process != 0
+    }
+
     /// The walk has reached an anonymous mapping. False in a process without
     /// V8.
     #[inline(always)]
