@@ -28,6 +28,7 @@ use super::{
     events::EventRing,
     offsets::{self, OffsetsError},
     tables::{SharedArray, TableError, TableMemory},
+    tracefs,
 };
 
 /// The compiled programs; `cargo xtask build-bpf` makes them.
@@ -349,24 +350,26 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// If the tracepoints of futex(2) cannot be had: tracefs is not mounted,
-    /// or the kernel was built without `CONFIG_FTRACE_SYSCALLS`.
+    /// If the tracepoints of futex(2) cannot be had: the kernel was built
+    /// without `CONFIG_FTRACE_SYSCALLS`, or tracefs cannot be mounted.
     pub fn measure_gil(&mut self) -> Result<(), KernelError> {
-        for (name, tracepoint) in GIL_HOOKS {
-            let program: &mut TracePoint = self
-                .ebpf
-                .program_mut(name)
-                .and_then(|program| program.try_into().ok())
-                .ok_or(KernelError::Incomplete(name))?;
-            program
-                .load()
-                .and_then(|()| program.attach("syscalls", tracepoint))
-                .map_err(|source| KernelError::Program {
-                    name,
-                    source: source.into(),
-                })?;
-        }
-        Ok(())
+        let ebpf = &mut self.ebpf;
+        tracefs::with(|| {
+            for (name, tracepoint) in GIL_HOOKS {
+                let program: &mut TracePoint = ebpf
+                    .program_mut(name)
+                    .and_then(|program| program.try_into().ok())
+                    .ok_or(KernelError::Incomplete(name))?;
+                program
+                    .load()
+                    .and_then(|()| program.attach("syscalls", tracepoint))
+                    .map_err(|source| KernelError::Program {
+                        name,
+                        source: source.into(),
+                    })?;
+            }
+            Ok(())
+        })
     }
 
     /// The locks of a process.

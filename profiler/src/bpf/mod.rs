@@ -6,6 +6,7 @@ mod events;
 mod kernel;
 mod offsets;
 mod tables;
+mod tracefs;
 
 pub use events::{Event, EventRing, Sample};
 pub use kernel::{Gate, Kernel, KernelError, KernelOptions, ProgramRun, TableSlots};

@@ -106,10 +106,7 @@ impl Locks {
         if let Hooks::Refused(why) = &self.hooks {
             notes.push(Note {
                 kind: NoteKind::Missing,
-                text: format!(
-                    "waits for Python's GIL are not measured: {why}; \
-                     `mount -t tracefs tracefs /sys/kernel/tracing` if it is not mounted"
-                ),
+                text: format!("waits for Python's GIL are not measured: {why}"),
             });
         }
         if self.not_taken > 0 {
