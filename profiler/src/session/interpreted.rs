@@ -46,7 +46,16 @@ struct CodeKey {
     checksum: u32,
 }
 
-/// Different functions, each once however many processes have it.
+/// A function of JavaScript of one process: the same script may be another
+/// file in another container.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct JavaScriptFunction {
+    /// Index in [`Intake::processes`](super::intake::Intake::processes).
+    pub process: u32,
+    pub frame: JavaScriptFrame,
+}
+
+/// Different functions; those of Python once however many processes have it.
 #[derive(Default)]
 pub struct Functions {
     pub python: Vec<Arc<Code>>,
@@ -55,8 +64,8 @@ pub struct Functions {
     /// What could not be read, and when that was tried: its memory may hold
     /// another code object of the same looks soon.
     unreadable: FxHashMap<CodeKey, Instant>,
-    pub javascript: Vec<JavaScriptFrame>,
-    by_frame: FxHashMap<JavaScriptFrame, JavaScriptId>,
+    pub javascript: Vec<JavaScriptFunction>,
+    by_frame: FxHashMap<JavaScriptFunction, JavaScriptId>,
     by_v8: FxHashMap<V8Key, Vec<JavaScriptId>>,
     unreadable_v8: FxHashMap<V8Key, Instant>,
     readers: FxHashMap<(u32, u32), Reader>,
@@ -149,7 +158,12 @@ impl Functions {
         };
         let ids: Vec<JavaScriptId> = frames
             .into_iter()
-            .map(|frame| self.intern_javascript(frame))
+            .map(|frame| {
+                self.intern_javascript(JavaScriptFunction {
+                    process: key.process,
+                    frame,
+                })
+            })
             .collect();
         if self.by_v8.len() >= MAX_V8_FRAMES {
             self.by_v8.clear();
@@ -158,13 +172,13 @@ impl Functions {
         Ok(ids)
     }
 
-    fn intern_javascript(&mut self, frame: JavaScriptFrame) -> JavaScriptId {
-        if let Some(&id) = self.by_frame.get(&frame) {
+    fn intern_javascript(&mut self, function: JavaScriptFunction) -> JavaScriptId {
+        if let Some(&id) = self.by_frame.get(&function) {
             return id;
         }
         let id = self.javascript.len() as JavaScriptId;
-        self.javascript.push(frame.clone());
-        self.by_frame.insert(frame, id);
+        self.javascript.push(function.clone());
+        self.by_frame.insert(function, id);
         id
     }
 

@@ -6,6 +6,7 @@ mod cpus;
 mod intake;
 mod interpreted;
 mod locks;
+mod originals;
 mod resolve;
 mod runtimes;
 

@@ -8,6 +8,7 @@ use super::{
     account::{describe, missing_text},
     intake::{Intake, RawFrame},
     interpreted::{CodeId, Functions, JavaScriptId},
+    originals::originals,
 };
 use crate::{
     process::{Executable, ExecutableId, ProcessTable},
@@ -15,7 +16,9 @@ use crate::{
         Builder, Frame, FrameId, FrameKind, Function, Module, ModuleId, Note, NoteKind, Process,
         Recording, Sample, StackId, Thread,
     },
-    symbolize::{self, ExecutableFile, PerfMap, Resolved, Symbol, Symbolizer, open_root},
+    symbolize::{
+        self, ExecutableFile, OriginalFrame, PerfMap, Resolved, Symbol, Symbolizer, open_root,
+    },
 };
 
 /// Frames that one address stands for, outermost first: a function and what
@@ -30,6 +33,8 @@ struct Resolver<'a> {
     kernel: FxHashMap<u64, Chain>,
     jit: FxHashMap<(u32, u64), Chain>,
     python: FxHashMap<(CodeId, u32), Chain>,
+    /// What source maps say of JavaScript.
+    originals: FxHashMap<JavaScriptId, OriginalFrame>,
     synthetic: FxHashMap<String, Chain>,
 }
 
@@ -43,11 +48,13 @@ pub fn resolve(intake: Intake, table: &ProcessTable, notes: &mut Vec<Note>) -> R
         kernel: FxHashMap::default(),
         jit: FxHashMap::default(),
         python: FxHashMap::default(),
+        originals: FxHashMap::default(),
         synthetic: FxHashMap::default(),
     };
     resolver.name_native(&intake, notes);
     resolver.name_kernel(&intake, notes);
     resolver.name_jit(&intake);
+    resolver.originals = originals(&intake, notes);
     resolver.build(intake)
 }
 
@@ -302,22 +309,27 @@ impl Resolver<'_> {
     }
 
     fn javascript_frame(&mut self, functions: &Functions, id: JavaScriptId) -> Chain {
-        let frame = &functions.javascript[id as usize];
+        let frame = &functions.javascript[id as usize].frame;
         let module = self.builder.module(Module {
             path: "[javascript]".to_owned(),
             ..Module::default()
         });
+        let original = self.originals.get(&id);
+        let name = original.and_then(|original| original.name.as_ref());
         let function = self.builder.function(Function {
-            name: frame.function.clone(),
+            name: name.unwrap_or(&frame.function).clone(),
             kind: FrameKind::JavaScript,
             module: Some(module),
-            file: frame.script.to_string(),
-            line: frame.first_line,
+            file: original.map_or_else(
+                || frame.script.to_string(),
+                |original| original.file.clone(),
+            ),
+            line: original.map_or(frame.first_line, |original| original.first_line),
         });
         vec![self.builder.frame(Frame {
             function,
-            line: frame.line,
-            column: frame.column,
+            line: original.map_or(frame.line, |original| original.line),
+            column: original.map_or(frame.column, |original| original.column),
             inlined: frame.inlined,
             ..Frame::default()
         })]

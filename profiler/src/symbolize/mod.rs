@@ -17,6 +17,9 @@ mod kernel;
 mod minidebug;
 mod names;
 mod perf_map;
+mod script_text;
+mod scripts;
+mod source_map;
 mod symbols;
 #[cfg(test)]
 mod tests;
@@ -35,6 +38,8 @@ use thiserror::Error;
 pub use debug_file::open_root;
 pub use kernel::{KernelError, KernelSymbol};
 pub use perf_map::{PerfMap, read as perf_map};
+pub use scripts::{GeneratedFrame, OriginalFrame, Script, Translation, originals, path_of_script};
+pub use source_map::Place;
 
 use debuginfod::Debuginfod;
 use elf::{Bytes, Elf, ElfError, SHT_DYNSYM, SHT_SYMTAB};

@@ -35,6 +35,8 @@ pub struct JavaScriptFrame {
     pub exact: bool,
     /// Line of the definition, 0 when it is not known.
     pub first_line: u32,
+    /// Column of the definition's parameters, 0 when it is not known.
+    pub first_column: u32,
     /// It was built into the frame that follows.
     pub inlined: bool,
     /// `None`: not JavaScript, but WebAssembly or a regular expression.
@@ -266,6 +268,7 @@ impl Reader {
             column: 0,
             exact: false,
             first_line: 0,
+            first_column: 0,
             inlined: false,
             tier: None,
         }])
@@ -292,6 +295,7 @@ impl Reader {
         let exact = place(position);
         let definition = place(function.start);
         let (line, column) = exact.or(definition).unwrap_or((0, 0));
+        let (first_line, first_column) = definition.unwrap_or((0, 0));
         let name = if function.name.is_empty() {
             self.name_from_text(heap, shared, function.start)
                 .unwrap_or_else(|| "(anonymous)".to_owned())
@@ -304,7 +308,8 @@ impl Reader {
             line,
             column,
             exact: exact.is_some(),
-            first_line: definition.map_or(0, |(line, _)| line),
+            first_line,
+            first_column,
             inlined: false,
             tier: Some(tier),
         })
