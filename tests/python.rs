@@ -325,6 +325,24 @@ fn waits_for_the_lock() -> Result<()> {
             "CPython {}: {expected:.1} % expected, {found:.1} % found of {shares:.1?}",
             python.name
         );
+        // The stack of a thread that gave the lock up is whole too.
+        let whole = recorded.waits.share(|stack| {
+            !missing(stack)
+                && stack
+                    .frames
+                    .last()
+                    .is_some_and(|frame| frame == "[gil wait]")
+                && stack.frames.iter().any(|frame| {
+                    ["want", "hold"].contains(&function(frame))
+                        && location(frame).is_some_and(|(file, _)| file.ends_with("lock.py"))
+                })
+        });
+        ensure!(
+            whole > 99.0,
+            "{}: {whole:.2} % of the waits have whole stacks:{}",
+            python.name,
+            recorded.waits.examples(|_| true)
+        );
         ensure!(
             (found - expected).abs() < 3.0,
             "{}: a thread waits {found:.1} % of the time instead of {expected:.1} %",

@@ -167,23 +167,20 @@ pub enum Missing {
     FramesExhausted = 4,
     /// The stack ended, but frames were left.
     FramesLeft = 5,
-    /// No room for more frames.
-    FrameLimit = 6,
     /// The code object that the frame names could not be read any more, or is
     /// another one by now.
-    CodeUnreadable = 7,
+    CodeUnreadable = 6,
     /// A frame that looks like no frame of this version.
-    Unrecognised = 8,
+    Unrecognised = 7,
 }
 
 impl Missing {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 7] = [
         Self::ThreadSpecificUnknown,
         Self::NoThreadState,
         Self::FrameUnreadable,
         Self::FramesExhausted,
         Self::FramesLeft,
-        Self::FrameLimit,
         Self::CodeUnreadable,
         Self::Unrecognised,
     ];

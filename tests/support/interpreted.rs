@@ -9,10 +9,12 @@ use super::{
     profiler,
 };
 
-/// A recording of some seconds, in two formats.
+/// A recording of some seconds, rendered.
 pub struct Recorded {
     pub report: serde_json::Value,
     pub folded: Folded,
+    /// Waits for the GIL.
+    pub waits: Folded,
 }
 
 impl Recorded {
@@ -30,6 +32,10 @@ impl Recorded {
         Ok(Self {
             report: serde_json::from_str(&profiler::render(&saved, "json")?)?,
             folded: Folded::parse(&profiler::render(&saved, "folded")?)?,
+            waits: Folded::parse(&profiler::render_with(
+                &saved,
+                &["--format", "folded", "--source", "gil-wait"],
+            )?)?,
         })
     }
 

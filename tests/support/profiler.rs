@@ -65,11 +65,16 @@ pub fn record(arguments: &[&str], into: &Path) -> Result<Folded> {
 
 /// What a saved recording looks like in a format.
 pub fn render(saved: &Path, format: &str) -> Result<String> {
+    render_with(saved, &["--format", format])
+}
+
+/// The same with other options.
+pub fn render_with(saved: &Path, options: &[&str]) -> Result<String> {
     let saved = saved.to_str().context("a path in UTF-8")?;
-    let output = run(&["report", saved, "--format", format])?;
+    let output = run(&[&["report", saved], options].concat())?;
     if !output.status.success() {
         bail!(
-            "profiler report --format {format}: {}\n{}",
+            "profiler report {options:?}: {}\n{}",
             output.status,
             messages(&output)
         );

@@ -88,7 +88,6 @@ pub fn describe_missing(reason: Missing) -> (&'static str, &'static str) {
             "the evaluator runs, but has no frames of its own",
         ),
         Missing::FramesLeft => ("frames_left", "an evaluator was not recognised"),
-        Missing::FrameLimit => ("frame_limit", "more frames than are recorded"),
         Missing::CodeUnreadable => (
             "code_unreadable",
             "the process ended or freed the function before its name was read",
