@@ -2,7 +2,7 @@
 
 The holder sleeps in C without giving the lock up (`ctypes.PyDLL`), then in
 `time.sleep`, which gives it up. So the other thread waits for as long as the
-holder sleeps in C, whatever the machine. Prints both in seconds.
+holder sleeps in C. Prints both in seconds.
 """
 
 import ctypes

@@ -99,7 +99,7 @@ pub fn all() -> Result<Vec<Interpreter>> {
         let executable = PathBuf::from(format!("/usr/bin/python{version}"));
         add(&mut found, version, "of this system", executable, None);
     }
-    for entry in fs::read_dir(image::cache().join("pythons"))
+    for entry in fs::read_dir(image::cache().join("python-roots"))
         .into_iter()
         .flatten()
     {

@@ -14,18 +14,18 @@ const RELEASES: [(&str, &str, &str); 3] = [
 ];
 
 /// What the interpreter and the modules that the tests import are linked with.
-const LIBRARIES: [&str; 3] = ["libc6", "libexpat1", "zlib1g"];
+const LIBRARIES: [&str; 4] = ["libc6", "libexpat1", "libgcc-s1", "zlib1g"];
 
 /// Fetches those that are not there.
 pub fn fetch() -> Result<()> {
-    let directory = cache::directory("pythons")?;
+    let directory = cache::directory("python-roots")?;
     for (release, version, foreign_functions) in RELEASES {
         let root = directory.join(release);
         if root.exists() {
             continue;
         }
         eprintln!("fetching CPython {version} of {release}");
-        let partial = cache::directory("pythons.partial")?;
+        let partial = cache::directory("python-roots.partial")?;
         fs::remove_dir_all(&partial)?;
         fs::create_dir_all(&partial)?;
         let suites = Suites::open(&[release])?;

@@ -10,8 +10,8 @@ const PLACE: &CStr = c"/sys/kernel/tracing";
 /// Does `work` where tracefs can be read. If it cannot be mounted, `work`
 /// fails as it does without.
 pub fn with<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let is_there = |place: &&str| Path::new(place).join("events").is_dir();
-    if PLACES.iter().any(|place| is_there(&place)) {
+    let is_there = |place: &str| Path::new(place).join("events").is_dir();
+    if PLACES.iter().any(|place| is_there(place)) {
         return work();
     }
     thread::scope(|scope| {
