@@ -29,7 +29,22 @@ fn shares_and_order_of_every_line() -> Result<()> {
     let mut wrong = Vec::new();
     for node in nodes::all()? {
         println!("--- Node {}", node.line);
-        if let Err(error) = check(&node, &[]) {
+        if let Err(error) = check(&node, &[], &["10"]) {
+            println!("{error:#}");
+            wrong.push(format!("Node {}: {error}", node.line));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// A worker has a heap of its own, and a thread that V8 did not start with.
+#[test]
+fn worker_threads_of_every_line() -> Result<()> {
+    let mut wrong = Vec::new();
+    for node in nodes::all()? {
+        println!("--- Node {}, a worker thread", node.line);
+        if let Err(error) = check(&node, &[], &["10", "worker"]) {
             println!("{error:#}");
             wrong.push(format!("Node {}: {error}", node.line));
         }
@@ -58,7 +73,7 @@ fn every_tier() -> Result<()> {
             &[optimised],
         ] {
             println!("--- Node {} {}", node.line, flags.join(" "));
-            if let Err(error) = check(&node, flags) {
+            if let Err(error) = check(&node, flags, &["10"]) {
                 println!("{error:#}");
                 wrong.push(format!("Node {} {flags:?}: {error}", node.line));
             }
@@ -68,9 +83,9 @@ fn every_tier() -> Result<()> {
     Ok(())
 }
 
-fn check(node: &Node, flags: &[&str]) -> Result<()> {
+fn check(node: &Node, flags: &[&str], arguments: &[&str]) -> Result<()> {
     let program = programs::source("shares.js");
-    let mut target = node.start(flags, &program, &["10"])?;
+    let mut target = node.start(flags, &program, arguments)?;
     std::thread::sleep(Duration::from_millis(1500));
     let recorded = Recorded::of(&["--pid", &target.pid().to_string()])?;
     let text = output_of(&mut target, Duration::from_secs(20))?;
