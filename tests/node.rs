@@ -1,6 +1,10 @@
 //! JavaScript functions and lines at their true place and with their true
 //! share, for every line of Node, on programs whose answer is known.
-use std::time::Duration;
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, Result, ensure};
 use tests::{
@@ -80,6 +84,80 @@ fn every_tier() -> Result<()> {
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// Minified bundles in terms of their sources, by a source map beside the
+/// script or in it; not when the bundle may be another than the one that runs.
+#[test]
+fn bundles_by_their_source_maps() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    for name in ["main.js", "main.js.map", "main.mjs"] {
+        let text = fs::read(programs::source("bundled").join(name))?;
+        fs::write(scratch.path().join(name), text)?;
+    }
+    for (node, name) in nodes::all()?
+        .iter()
+        .zip(["main.js", "main.mjs"].iter().cycle())
+    {
+        println!("--- Node {} {name}", node.line);
+        let script = scratch.path().join(name);
+        let target = node.start(&[], &script, &["60"])?;
+        std::thread::sleep(Duration::from_millis(1500));
+        let pid = target.pid().to_string();
+        check_sources(&Recorded::of(&["--pid", &pid])?, scratch.path())?;
+        // As a new build would.
+        fs::File::options()
+            .write(true)
+            .open(&script)?
+            .set_modified(SystemTime::now())?;
+        let recorded = Recorded::of(&["--pid", &pid])?;
+        let sources = recorded
+            .folded
+            .share(|stack| in_sources(stack, scratch.path()));
+        ensure!(
+            sources == 0.0,
+            "{sources:.2} % by the map of another bundle"
+        );
+    }
+    Ok(())
+}
+
+fn in_sources(stack: &Stack, directory: &Path) -> bool {
+    let directory = directory.join("src");
+    stack.frames.iter().any(|frame| {
+        location(frame).is_some_and(|(file, _)| Path::new(file).starts_with(&directory))
+    })
+}
+
+fn check_sources(recorded: &Recorded, directory: &Path) -> Result<()> {
+    let totals = directory.join("src/totals.ts");
+    let main = directory.join("src/main.ts");
+    let expected = [
+        ("main", &main, 16..=16),
+        ("repeatedly", &main, 8..=9),
+        ("total", &totals, 18..=18),
+        ("addUp", &totals, 5..=9),
+    ];
+    let whole = recorded.folded.share(|stack| {
+        let found: Vec<_> = stack
+            .frames
+            .iter()
+            .filter_map(|frame| Some((function(frame), location(frame)?)))
+            .filter(|(_, (file, _))| Path::new(file).starts_with(directory))
+            .collect();
+        found.len() == expected.len()
+            && found.iter().zip(&expected).all(|(found, expected)| {
+                let (name, (file, line)) = found;
+                *name == expected.0 && Path::new(file) == expected.1 && expected.2.contains(line)
+            })
+    });
+    println!("{whole:.2} % in terms of the sources");
+    ensure!(
+        whole > 95.0,
+        "only {whole:.2} % are in terms of the sources:{}",
+        recorded.folded.examples(|_| true)
+    );
     Ok(())
 }
 
