@@ -1,6 +1,10 @@
 //! JavaScript functions and lines at their true place and with their true
 //! share, for every line of Node, on programs whose answer is known.
-use std::time::Duration;
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, Result, ensure};
 use tests::{
@@ -29,7 +33,22 @@ fn shares_and_order_of_every_line() -> Result<()> {
     let mut wrong = Vec::new();
     for node in nodes::all()? {
         println!("--- Node {}", node.line);
-        if let Err(error) = check(&node, &[]) {
+        if let Err(error) = check(&node, &[], &["10"]) {
+            println!("{error:#}");
+            wrong.push(format!("Node {}: {error}", node.line));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// A worker has a heap of its own, and a thread that V8 did not start with.
+#[test]
+fn worker_threads_of_every_line() -> Result<()> {
+    let mut wrong = Vec::new();
+    for node in nodes::all()? {
+        println!("--- Node {}, a worker thread", node.line);
+        if let Err(error) = check(&node, &[], &["10", "worker"]) {
             println!("{error:#}");
             wrong.push(format!("Node {}: {error}", node.line));
         }
@@ -58,7 +77,7 @@ fn every_tier() -> Result<()> {
             &[optimised],
         ] {
             println!("--- Node {} {}", node.line, flags.join(" "));
-            if let Err(error) = check(&node, flags) {
+            if let Err(error) = check(&node, flags, &["10"]) {
                 println!("{error:#}");
                 wrong.push(format!("Node {} {flags:?}: {error}", node.line));
             }
@@ -68,9 +87,83 @@ fn every_tier() -> Result<()> {
     Ok(())
 }
 
-fn check(node: &Node, flags: &[&str]) -> Result<()> {
+/// Minified bundles in terms of their sources, by a source map beside the
+/// script or in it; not when the bundle may be another than the one that runs.
+#[test]
+fn bundles_by_their_source_maps() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    for name in ["main.js", "main.js.map", "main.mjs"] {
+        let text = fs::read(programs::source("bundled").join(name))?;
+        fs::write(scratch.path().join(name), text)?;
+    }
+    for (node, name) in nodes::all()?
+        .iter()
+        .zip(["main.js", "main.mjs"].iter().cycle())
+    {
+        println!("--- Node {} {name}", node.line);
+        let script = scratch.path().join(name);
+        let target = node.start(&[], &script, &["60"])?;
+        std::thread::sleep(Duration::from_millis(1500));
+        let pid = target.pid().to_string();
+        check_sources(&Recorded::of(&["--pid", &pid])?, scratch.path())?;
+        // As a new build would.
+        fs::File::options()
+            .write(true)
+            .open(&script)?
+            .set_modified(SystemTime::now())?;
+        let recorded = Recorded::of(&["--pid", &pid])?;
+        let sources = recorded
+            .folded
+            .share(|stack| in_sources(stack, scratch.path()));
+        ensure!(
+            sources == 0.0,
+            "{sources:.2} % by the map of another bundle"
+        );
+    }
+    Ok(())
+}
+
+fn in_sources(stack: &Stack, directory: &Path) -> bool {
+    let directory = directory.join("src");
+    stack.frames.iter().any(|frame| {
+        location(frame).is_some_and(|(file, _)| Path::new(file).starts_with(&directory))
+    })
+}
+
+fn check_sources(recorded: &Recorded, directory: &Path) -> Result<()> {
+    let totals = directory.join("src/totals.ts");
+    let main = directory.join("src/main.ts");
+    let expected = [
+        ("main", &main, 16..=16),
+        ("repeatedly", &main, 8..=9),
+        ("total", &totals, 18..=18),
+        ("addUp", &totals, 5..=9),
+    ];
+    let whole = recorded.folded.share(|stack| {
+        let found: Vec<_> = stack
+            .frames
+            .iter()
+            .filter_map(|frame| Some((function(frame), location(frame)?)))
+            .filter(|(_, (file, _))| Path::new(file).starts_with(directory))
+            .collect();
+        found.len() == expected.len()
+            && found.iter().zip(&expected).all(|(found, expected)| {
+                let (name, (file, line)) = found;
+                *name == expected.0 && Path::new(file) == expected.1 && expected.2.contains(line)
+            })
+    });
+    println!("{whole:.2} % in terms of the sources");
+    ensure!(
+        whole > 95.0,
+        "only {whole:.2} % are in terms of the sources:{}",
+        recorded.folded.examples(|_| true)
+    );
+    Ok(())
+}
+
+fn check(node: &Node, flags: &[&str], arguments: &[&str]) -> Result<()> {
     let program = programs::source("shares.js");
-    let mut target = node.start(flags, &program, &["10"])?;
+    let mut target = node.start(flags, &program, arguments)?;
     std::thread::sleep(Duration::from_millis(1500));
     let recorded = Recorded::of(&["--pid", &target.pid().to_string()])?;
     let text = output_of(&mut target, Duration::from_secs(20))?;

@@ -3,7 +3,7 @@
 // their part of a round. "function:line" is the place that asked for it.
 "use strict";
 
-const { Worker, isMainThread, threadId } = require("node:worker_threads");
+const { Worker, isMainThread, parentPort } = require("node:worker_threads");
 const { threadCpuUsage } = process;
 
 const spent = {};
@@ -82,13 +82,14 @@ async function round() {
 async function main() {
   const end = Date.now() + 1000 * Number(process.argv[2] ?? 3600);
   while (Date.now() < end) await round();
-  if (isMainThread) console.log(JSON.stringify({ spent }));
+  const result = JSON.stringify({ spent });
+  if (isMainThread) console.log(result);
+  else parentPort.postMessage(result);
 }
 
 if (process.argv[3] === "worker" && isMainThread) {
-  new Worker(__filename, { argv: process.argv.slice(2) }).on("exit", () => {
-    console.log(JSON.stringify({ threadId }));
-  });
+  const worker = new Worker(__filename, { argv: process.argv.slice(2) });
+  worker.on("message", (result) => console.log(result));
 } else {
   main();
 }

@@ -3,8 +3,9 @@
 //! Names come from symbol tables, which are read with care in this process
 //! (`elf`, `symbols`); lines and inlined functions from DWARF, which a child
 //! process reads (`dwarf`, `isolate`). Where both say nothing of a Go
-//! executable, the table of Go's runtime does (`go`). Nothing is kept between executables:
-//! each is asked for once, with all of its addresses.
+//! executable, the table of Go's runtime does (`go`). Scripts that were made
+//! from other sources have source maps (`scripts`). Nothing is kept between
+//! executables: each is asked for once, with all of its addresses.
 
 mod debug_file;
 mod debuginfod;
