@@ -16,7 +16,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use profiler_ebpf::ProcessKey;
+use profiler_ebpf::{Outcome, ProcessKey};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     signal::unix::{Signal, SignalKind, signal},
@@ -45,9 +45,15 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// Before the recording, sampling runs for a moment only to learn which
 /// processes are busy and to build their tables: at least this long …
 const WARM_UP: Duration = Duration::from_millis(120);
-/// … and at most this long, if tables are still being built: on a saturated
-/// host their builders get little of a CPU.
-const MAX_WARM_UP: Duration = Duration::from_secs(3);
+/// … until all tables are built, which is waited for this long …
+const PATIENCE: Duration = Duration::from_secs(3);
+/// … and longer only while stacks still end for want of one: on a saturated
+/// host with many containers the builders get little of a CPU, and the kernel
+/// takes its time to take the tables over.
+const MAX_WARM_UP: Duration = Duration::from_secs(8);
+/// When no stack has ended for want of a table for this long, those that are
+/// still being built are not needed at once.
+const SETTLED: Duration = Duration::from_millis(300);
 /// Threads that build unwind tables. More than there are CPUs, since most of
 /// the time they wait for the kernel to take a table over.
 const WORKERS: usize = 16;
@@ -125,6 +131,8 @@ struct Session {
     baseline: Baseline,
     started: Instant,
     started_unix: Duration,
+    /// When a stack last ended for want of a table.
+    last_unready: Instant,
 }
 
 impl Session {
@@ -182,6 +190,7 @@ impl Session {
             baseline,
             started: Instant::now(),
             started_unix: unix_time(),
+            last_unready: Instant::now(),
         })
     }
 
@@ -199,7 +208,8 @@ impl Session {
             self.table.install_finished(&mut self.kernel);
             self.drain(false);
             let elapsed = begin.elapsed();
-            let settled = self.table.pending_tables() == 0;
+            let settled = self.table.pending_tables() == 0
+                || (elapsed >= PATIENCE && self.last_unready.elapsed() >= SETTLED);
             if (elapsed >= WARM_UP && settled) || elapsed >= MAX_WARM_UP {
                 break;
             }
@@ -288,6 +298,7 @@ impl Session {
             containers,
             intake,
             locks,
+            last_unready,
             ..
         } = self;
         let mut wanted = CgroupIds::default();
@@ -299,6 +310,9 @@ impl Session {
                         containers.resolve(header.cgroup_v2, header.cgroup_v1, header.process.tgid);
                     let key = header.process;
                     intake.add(&sample, container, table, |_| command_line(key));
+                }
+                if sample.outcome == Outcome::TableNotReady {
+                    *last_unready = Instant::now();
                 }
                 table.learn(&sample, kernel);
                 locks.learn(&sample, kernel, keep);
