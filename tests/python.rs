@@ -89,7 +89,12 @@ fn forked_workers() -> Result<()> {
             "CPython {}: {whole:.2} % complete, {share:.1} % of {seconds:.1} s in workers",
             python.name
         );
-        ensure!(whole >= COMPLETE, "{}: {whole:.2} % complete", python.name);
+        ensure!(
+            whole >= COMPLETE,
+            "{}: {whole:.2} % complete: {}",
+            python.name,
+            recorded.report["quality"]["runtimes"]
+        );
         ensure!(
             share > 80.0 && seconds > 1.0,
             "{}: only {share:.1} % of {seconds:.1} s is in workers:{}",

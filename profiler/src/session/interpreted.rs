@@ -64,6 +64,9 @@ pub struct Functions {
     /// What could not be read, and when that was tried: its memory may hold
     /// another code object of the same looks soon.
     unreadable: FxHashMap<CodeKey, Instant>,
+    /// By runtime, address and checksum: a forked worker that ended too soon
+    /// had the code objects of its parent, at the same addresses.
+    by_looks: FxHashMap<(u32, u64, u32), CodeId>,
     pub javascript: Vec<JavaScriptFunction>,
     by_frame: FxHashMap<JavaScriptFunction, JavaScriptId>,
     by_v8: FxHashMap<V8Key, Vec<JavaScriptId>>,
@@ -92,10 +95,12 @@ impl Functions {
             return Ok(known);
         }
         let now = Instant::now();
+        let looks = (runtime, code, checksum);
         if let Some(&tried) = self.unreadable.get(&key)
             && now - tried < RETRY
         {
-            return Err(Missing::CodeUnreadable);
+            let known = self.by_looks.get(&looks);
+            return known.copied().ok_or(Missing::CodeUnreadable);
         }
         let read = registry
             .python(runtime)
@@ -108,14 +113,15 @@ impl Functions {
                 })
             });
         match read {
-            Ok(code) => {
-                let id = self.intern(code);
+            Ok(read) => {
+                let id = self.intern(read);
                 self.by_key.insert(key, id);
+                self.by_looks.insert(looks, id);
                 Ok(id)
             }
             Err(reason) => {
                 self.unreadable.insert(key, now);
-                Err(reason)
+                self.by_looks.get(&looks).copied().ok_or(reason)
             }
         }
     }
