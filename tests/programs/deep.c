@@ -5,9 +5,12 @@ static volatile unsigned long sink;
 
 __attribute__((noinline)) static unsigned long descend(int depth) {
     if (depth == 0)
-        for (unsigned long x = 1;; x = x * 6364136223846793005UL + 1)
+        for (unsigned long x = 1; x != 0; x = x * 6364136223846793005UL + 1)
             sink = x;
-    return descend(depth - 1) + 1;
+    unsigned long deeper = depth == 0 ? 0 : descend(depth - 1);
+    /* Else it would become a loop. */
+    __asm__ volatile("" : "+r"(deeper));
+    return deeper + 1;
 }
 
 int main(void) {

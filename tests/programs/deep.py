@@ -1,4 +1,4 @@
-"""Thirty calls deep, ten of Python, C code and Python again: a mixed stack.
+"""Some thirty frames deep in Python, C code and Python again: a mixed stack.
 
 Without an argument it spins there for ever. With one, it does a fixed piece
 of work as many times, and prints the CPU seconds that each took.
@@ -33,8 +33,8 @@ def descend(depth, function):
 
 sys.setrecursionlimit(10000)
 if len(sys.argv) < 2:
-    descend(20, spin)
+    descend(4, spin)
 for _ in range(int(sys.argv[1])):
     start = time.process_time()
-    descend(20, work)
+    descend(4, work)
     print(time.process_time() - start, flush=True)
