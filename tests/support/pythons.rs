@@ -79,7 +79,8 @@ impl Interpreter {
 /// Names the versions that are missing.
 pub fn all() -> Result<Vec<Interpreter>> {
     let mut found = Vec::new();
-    let pyenv = env::var_os("PYENV_ROOT").map_or_else(|| "/root/.pyenv".into(), PathBuf::from);
+    let home = PathBuf::from(env::var_os("HOME").unwrap_or_default());
+    let pyenv = env::var_os("PYENV_ROOT").map_or_else(|| home.join(".pyenv"), PathBuf::from);
     for entry in fs::read_dir(pyenv.join("versions")).into_iter().flatten() {
         let directory = entry?.path();
         let full = directory
