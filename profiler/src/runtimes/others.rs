@@ -64,7 +64,7 @@ mod tests {
             ("/usr/lib/x86_64-linux-gnu/libruby-3.1.so.3.1.2", "Ruby"),
             ("/usr/sbin/php-fpm8.2", "PHP"),
             ("/usr/bin/php8.2", "PHP"),
-            ("/root/.bun/bin/bun", "Bun"),
+            ("/usr/local/bin/bun", "Bun"),
             (
                 "/usr/share/dotnet/shared/Microsoft.NETCore.App/8.0.1/libcoreclr.so",
                 ".NET",

@@ -117,14 +117,6 @@ impl Intake {
         total.count += 1;
     }
 
-    /// The process with this key that was seen first.
-    pub fn process_of(&self, key: ProcessKey) -> Option<u32> {
-        self.processes
-            .iter()
-            .position(|process| process.key == key)
-            .map(|index| index as u32)
-    }
-
     fn process(
         &mut self,
         sample: &Sample<'_>,

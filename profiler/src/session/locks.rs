@@ -1,11 +1,12 @@
 //! Global interpreter locks: found by the first sample of each process, and
 //! told to the kernel side, which measures the waits for them from then on.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use profiler_ebpf::{Gils, LOCKS_PER_PROCESS, ProcessKey, python_state};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::intake::RawProcess;
 use crate::{
     bpf::{Kernel, Sample},
     profile::{LockUse, Note, NoteKind},
@@ -25,6 +26,8 @@ enum Hooks {
 pub struct Locks {
     hooks: Hooks,
     processes: FxHashMap<ProcessKey, Process>,
+    /// Processes of whose locks the kernel side was told.
+    told: FxHashSet<u32>,
     /// Locks of processes that have more than the kernel side takes.
     not_taken: u64,
 }
@@ -79,6 +82,7 @@ impl Locks {
             return;
         };
         process.gils.addresses[free] = header.gil;
+        self.told.insert(header.process.tgid);
         if kernel.set_gils(header.process.tgid, process.gils).is_ok()
             && matches!(self.hooks, Hooks::Attached)
         {
@@ -86,21 +90,19 @@ impl Locks {
         }
     }
 
-    /// The process ended or runs another program: its address says nothing.
-    pub fn forget(&mut self, process: ProcessKey, kernel: &mut Kernel) {
-        kernel.remove_gils(process.tgid);
-        // What was counted stays; after an exec the key is another one.
-        if let Some(process) = self.processes.get_mut(&process) {
-            process.gils = Gils::default();
+    /// The process ended or runs another program: its addresses say nothing.
+    pub fn forget(&mut self, tgid: u32, kernel: &mut Kernel) {
+        if self.told.remove(&tgid) {
+            kernel.remove_gils(tgid);
         }
     }
 
-    /// By process of the recording; `index` finds the processes of a key, one
-    /// for each container it was in.
+    /// By process of the recording. One that was in several containers is
+    /// there once for each; the first stands for all.
     pub fn finish(
-        self,
+        mut self,
         started: Instant,
-        index: impl Fn(ProcessKey) -> Option<u32>,
+        processes: &[RawProcess],
         notes: &mut Vec<Note>,
     ) -> Vec<LockUse> {
         if let Hooks::Refused(why) = &self.hooks {
@@ -118,24 +120,19 @@ impl Locks {
                 ),
             });
         }
-        let mut locks: Vec<LockUse> = self
-            .processes
-            .into_iter()
-            .filter_map(|(key, process)| {
+        (0..)
+            .zip(processes)
+            .filter_map(|(index, process)| {
+                let lock = self.processes.remove(&process.key)?;
                 Some(LockUse {
-                    process: index(key)?,
-                    known: process.known,
-                    held: process.held,
-                    measured_from_ns: process.since.map(|since| {
-                        since
-                            .checked_duration_since(started)
-                            .unwrap_or(Duration::ZERO)
-                            .as_nanos() as u64
-                    }),
+                    process: index,
+                    known: lock.known,
+                    held: lock.held,
+                    measured_from_ns: lock
+                        .since
+                        .map(|since| since.saturating_duration_since(started).as_nanos() as u64),
                 })
             })
-            .collect();
-        locks.sort_unstable_by_key(|lock| lock.process);
-        locks
+            .collect()
     }
 }

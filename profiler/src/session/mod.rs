@@ -318,11 +318,11 @@ impl Session {
                 locks.learn(&sample, kernel, keep);
             }
             Event::Exec(event) => {
-                locks.forget(event.process, kernel);
+                locks.forget(event.process.tgid, kernel);
                 table.executed(&event, kernel);
             }
             Event::Exit(event) => {
-                locks.forget(event.process, kernel);
+                locks.forget(event.process.tgid, kernel);
                 table.exited(&event, kernel);
             }
             Event::Fork(event) => table.forked(&event, kernel),
@@ -375,11 +375,9 @@ impl Session {
         // From here on nothing is left in the kernel.
         drop(self.kernel);
         drop(self.ring);
-        let locks = self.locks.finish(
-            self.started,
-            |key| self.intake.process_of(key),
-            &mut self.notes,
-        );
+        let locks = self
+            .locks
+            .finish(self.started, &self.intake.processes, &mut self.notes);
         let runtimes = self
             .intake
             .runtimes

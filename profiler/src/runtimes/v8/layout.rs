@@ -179,137 +179,88 @@ pub struct Known {
     pub position_encoding: PositionEncoding,
 }
 
+/// src/objects/code.h `CODE_FIELDS` and `DeoptimizationData`,
+/// src/objects/code.tq, src/objects/scope-info.tq, 10.0 and 10.3.
+const V10_2: Known = Known {
+    from: (10, 2),
+    code_start: CodeStart::Inline(128),
+    code_alignment: 32,
+    code_deoptimization: 16,
+    code_positions: 24,
+    code_flags: 48,
+    code_size: 40,
+    code_kind_regexp: 3,
+    deoptimization_inlined_count: 1,
+    deoptimization_literals: 2,
+    deoptimization_shared: 6,
+    deoptimization_inlining: 7,
+    bytecode_positions: 32,
+    bytecode_data: 56,
+    untrusted_data: None,
+    scope_module_count_first: false,
+    scope_flags_shift: 32,
+    scope_types: ScopeTypes::OLD,
+    position_encoding: PositionEncoding::Signed,
+};
+
+/// The metadata gives the first three of Code; the rest was read in the
+/// memory of a Node 20 (V8 11.3.244), whose InstructionStream has neither
+/// relocation information nor padding: 16 bytes.
+const V11_3: Known = Known {
+    from: (11, 3),
+    code_start: CodeStart::Stream {
+        header: 16,
+        field: 40,
+    },
+    code_alignment: 64,
+    code_size: 56,
+    bytecode_data: 54,
+    ..V10_2
+};
+
+/// src/objects/code.h `CODE_DATA_FIELDS`, src/objects/instruction-stream.h
+/// `ISTREAM_FIELDS`, src/objects/deoptimization-data.h,
+/// src/objects/bytecode-array.tq, src/objects/scope-info.tq, 12.4.254.
+const V12_4: Known = Known {
+    from: (12, 4),
+    code_start: CodeStart::Stream {
+        header: 32,
+        field: 40,
+    },
+    code_deoptimization: 8,
+    code_positions: 16,
+    code_size: 52,
+    bytecode_positions: 24,
+    bytecode_data: 64,
+    scope_module_count_first: true,
+    ..V11_3
+};
+
+/// The same files, 13.6.233; src/objects/shared-function-info.tq.
+const V13: Known = Known {
+    from: (13, 0),
+    code_flags: 52,
+    code_size: 56,
+    deoptimization_literals: 3,
+    deoptimization_shared: 7,
+    deoptimization_inlining: 8,
+    untrusted_data: Some(16),
+    scope_flags_shift: 0,
+    scope_types: ScopeTypes::NEW,
+    ..V12_4
+};
+
+/// The same files and src/codegen/source-position-table.cc `DecodeEntry`,
+/// 14.6.202.
+const V14: Known = Known {
+    from: (14, 0),
+    code_kind_regexp: 4,
+    position_encoding: PositionEncoding::Flags,
+    ..V13
+};
+
 /// Ordered; a version takes the last entry that is not newer than itself.
-pub const KNOWN: [Known; 5] = [
-    // src/objects/code.h `CODE_FIELDS` and `DeoptimizationData`,
-    // src/objects/code.tq, src/objects/scope-info.tq, 10.0 and 10.3.
-    Known {
-        from: (10, 2),
-        code_start: CodeStart::Inline(128),
-        code_alignment: 32,
-        code_deoptimization: 16,
-        code_positions: 24,
-        code_flags: 48,
-        code_size: 40,
-        code_kind_regexp: 3,
-        deoptimization_inlined_count: 1,
-        deoptimization_literals: 2,
-        deoptimization_shared: 6,
-        deoptimization_inlining: 7,
-        bytecode_positions: 32,
-        bytecode_data: 56,
-        untrusted_data: None,
-        scope_module_count_first: false,
-        scope_flags_shift: 32,
-        scope_types: ScopeTypes::OLD,
-        position_encoding: PositionEncoding::Signed,
-    },
-    // The metadata gives the first three of Code; the rest was read in the
-    // memory of a Node 20 (V8 11.3.244), whose InstructionStream has neither
-    // relocation information nor padding: 16 bytes.
-    Known {
-        from: (11, 3),
-        code_start: CodeStart::Stream {
-            header: 16,
-            field: 40,
-        },
-        code_alignment: 64,
-        code_deoptimization: 16,
-        code_positions: 24,
-        code_flags: 48,
-        code_size: 56,
-        code_kind_regexp: 3,
-        deoptimization_inlined_count: 1,
-        deoptimization_literals: 2,
-        deoptimization_shared: 6,
-        deoptimization_inlining: 7,
-        bytecode_positions: 32,
-        bytecode_data: 54,
-        untrusted_data: None,
-        scope_module_count_first: false,
-        scope_flags_shift: 32,
-        scope_types: ScopeTypes::OLD,
-        position_encoding: PositionEncoding::Signed,
-    },
-    // src/objects/code.h `CODE_DATA_FIELDS`, src/objects/instruction-stream.h
-    // `ISTREAM_FIELDS`, src/objects/deoptimization-data.h,
-    // src/objects/bytecode-array.tq, src/objects/scope-info.tq, 12.4.254.
-    Known {
-        from: (12, 4),
-        code_start: CodeStart::Stream {
-            header: 32,
-            field: 40,
-        },
-        code_alignment: 64,
-        code_deoptimization: 8,
-        code_positions: 16,
-        code_flags: 48,
-        code_size: 52,
-        code_kind_regexp: 3,
-        deoptimization_inlined_count: 1,
-        deoptimization_literals: 2,
-        deoptimization_shared: 6,
-        deoptimization_inlining: 7,
-        bytecode_positions: 24,
-        bytecode_data: 64,
-        untrusted_data: None,
-        scope_module_count_first: true,
-        scope_flags_shift: 32,
-        scope_types: ScopeTypes::OLD,
-        position_encoding: PositionEncoding::Signed,
-    },
-    // The same files, 13.6.233; src/objects/shared-function-info.tq.
-    Known {
-        from: (13, 0),
-        code_start: CodeStart::Stream {
-            header: 32,
-            field: 40,
-        },
-        code_alignment: 64,
-        code_deoptimization: 8,
-        code_positions: 16,
-        code_flags: 52,
-        code_size: 56,
-        code_kind_regexp: 3,
-        deoptimization_inlined_count: 1,
-        deoptimization_literals: 3,
-        deoptimization_shared: 7,
-        deoptimization_inlining: 8,
-        bytecode_positions: 24,
-        bytecode_data: 64,
-        untrusted_data: Some(16),
-        scope_module_count_first: true,
-        scope_flags_shift: 0,
-        scope_types: ScopeTypes::NEW,
-        position_encoding: PositionEncoding::Signed,
-    },
-    // The same files and src/codegen/source-position-table.cc `DecodeEntry`,
-    // 14.6.202.
-    Known {
-        from: (14, 0),
-        code_start: CodeStart::Stream {
-            header: 32,
-            field: 40,
-        },
-        code_alignment: 64,
-        code_deoptimization: 8,
-        code_positions: 16,
-        code_flags: 52,
-        code_size: 56,
-        code_kind_regexp: 4,
-        deoptimization_inlined_count: 1,
-        deoptimization_literals: 3,
-        deoptimization_shared: 7,
-        deoptimization_inlining: 8,
-        bytecode_positions: 24,
-        bytecode_data: 64,
-        untrusted_data: Some(16),
-        scope_module_count_first: true,
-        scope_flags_shift: 0,
-        scope_types: ScopeTypes::NEW,
-        position_encoding: PositionEncoding::Flags,
-    },
-];
+pub const KNOWN: [Known; 5] = [V10_2, V11_3, V12_4, V13, V14];
 
 impl Known {
     /// `None` for a version older than the first.
