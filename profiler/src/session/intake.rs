@@ -4,7 +4,7 @@ use profiler_ebpf::{COMM_LENGTH, Frame, Missing, Outcome, ProcessKey, interprete
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    interpreted::{CodeId, Functions, JavaScriptId, V8Key},
+    interpreted::{CodeId, CodeKey, Functions, JavaScriptId, V8Key},
     runtimes::RuntimeStacks,
 };
 use crate::{
@@ -175,23 +175,10 @@ impl Intake {
                     self.with_jit.insert(process);
                     RawFrame::Jit { process, address }
                 }
-                Translated::Interpreted(Frame::JavaScript {
-                    runtime,
-                    kind,
-                    object,
-                    detail,
-                }) => {
-                    let key = V8Key {
-                        process,
-                        runtime,
-                        kind,
-                        object,
-                        detail,
-                    };
-                    self.javascript(key, sample, table);
+                Translated::Interpreted(frame) => {
+                    self.interpreted(frame, sample, process, table);
                     continue;
                 }
-                Translated::Interpreted(frame) => self.interpreted(frame, sample, process, table),
                 _ => RawFrame::Unmapped,
             };
             self.scratch.push(frame);
@@ -201,28 +188,18 @@ impl Intake {
         }
     }
 
-    /// A frame of V8 stands for any number of functions.
-    fn javascript(&mut self, key: V8Key, sample: &Sample<'_>, table: &ProcessTable) {
-        let registry = &table.executables.runtimes;
-        let tgid = sample.header.process.tgid;
-        match self.functions.javascript(registry, tgid, key) {
-            Ok(ids) => self
-                .scratch
-                .extend(ids.into_iter().map(RawFrame::JavaScript)),
-            Err(reason) => self.scratch.push(RawFrame::Missing {
-                runtime: interpreter::V8,
-                reason,
-            }),
-        }
-    }
-
+    /// Adds what a frame of an interpreter stands for: of V8, any number of
+    /// functions.
     fn interpreted(
         &mut self,
         frame: Frame,
         sample: &Sample<'_>,
         process: u32,
         table: &ProcessTable,
-    ) -> RawFrame {
+    ) {
+        let registry = &table.executables.runtimes;
+        let tgid = sample.header.process.tgid;
+        let missing = |runtime| move |reason| RawFrame::Missing { runtime, reason };
         match frame {
             Frame::Python {
                 runtime,
@@ -230,21 +207,40 @@ impl Intake {
                 instruction,
                 checksum,
             } => {
-                let registry = &table.executables.runtimes;
-                let tgid = sample.header.process.tgid;
-                match self
-                    .functions
-                    .code(registry, tgid, process, runtime, code, checksum)
-                {
-                    Ok(code) => RawFrame::Python { code, instruction },
-                    Err(reason) => RawFrame::Missing {
-                        runtime: interpreter::PYTHON,
-                        reason,
-                    },
+                let key = CodeKey {
+                    process,
+                    runtime,
+                    code,
+                    checksum,
+                };
+                let code = self.functions.code(registry, tgid, key);
+                self.scratch
+                    .push(code.map_or_else(missing(interpreter::PYTHON), |code| {
+                        RawFrame::Python { code, instruction }
+                    }));
+            }
+            Frame::JavaScript {
+                runtime,
+                kind,
+                object,
+                detail,
+            } => {
+                let key = V8Key {
+                    process,
+                    runtime,
+                    kind,
+                    object,
+                    detail,
+                };
+                match self.functions.javascript(registry, tgid, key) {
+                    Ok(ids) => self
+                        .scratch
+                        .extend(ids.into_iter().map(RawFrame::JavaScript)),
+                    Err(reason) => self.scratch.push(missing(interpreter::V8)(reason)),
                 }
             }
-            Frame::Missing { runtime, reason } => RawFrame::Missing { runtime, reason },
-            _ => RawFrame::Unmapped,
+            Frame::Missing { runtime, reason } => self.scratch.push(missing(runtime)(reason)),
+            Frame::Native { .. } | Frame::Raw { .. } => self.scratch.push(RawFrame::Unmapped),
         }
     }
 

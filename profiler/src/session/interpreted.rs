@@ -2,6 +2,7 @@
 //! sample names them: later the process may be gone, or the object.
 
 use std::{
+    hash::Hash,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -35,15 +36,59 @@ pub struct V8Key {
     pub detail: u64,
 }
 
-/// Frames of V8 that are remembered; with more, all are read again.
-const MAX_V8_FRAMES: usize = 1 << 20;
-
 /// What a sample says of a Python function.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct CodeKey {
-    process: u32,
-    code: u64,
-    checksum: u32,
+pub struct CodeKey {
+    pub process: u32,
+    pub runtime: u32,
+    pub code: u64,
+    pub checksum: u32,
+}
+
+/// Objects that are remembered of each interpreter; with more, all are read
+/// again.
+const MAX_REMEMBERED: usize = 1 << 20;
+
+/// What was read of a process, by what a sample said of it.
+struct Remembered<Key, Value> {
+    known: FxHashMap<Key, Value>,
+    /// What could not be read, and when that was tried: its memory may hold
+    /// another object of the same looks soon.
+    unreadable: FxHashMap<Key, Instant>,
+}
+
+impl<Key, Value> Default for Remembered<Key, Value> {
+    fn default() -> Self {
+        Self {
+            known: FxHashMap::default(),
+            unreadable: FxHashMap::default(),
+        }
+    }
+}
+
+impl<Key: Copy + Eq + Hash, Value: Clone> Remembered<Key, Value> {
+    /// `None`: it must be read. An error: that was tried a moment ago.
+    fn get(&self, key: Key, now: Instant) -> Option<Result<Value, Missing>> {
+        if let Some(known) = self.known.get(&key) {
+            return Some(Ok(known.clone()));
+        }
+        let tried = *self.unreadable.get(&key)?;
+        (now - tried < RETRY).then_some(Err(Missing::CodeUnreadable))
+    }
+
+    fn keep(&mut self, key: Key, value: Value) {
+        if self.known.len() >= MAX_REMEMBERED {
+            self.known.clear();
+        }
+        self.known.insert(key, value);
+    }
+
+    fn refuse(&mut self, key: Key, now: Instant) {
+        if self.unreadable.len() >= MAX_REMEMBERED {
+            self.unreadable.clear();
+        }
+        self.unreadable.insert(key, now);
+    }
 }
 
 /// A function of JavaScript of one process: the same script may be another
@@ -60,47 +105,34 @@ pub struct JavaScriptFunction {
 pub struct Functions {
     pub python: Vec<Arc<Code>>,
     by_code: FxHashMap<Arc<Code>, CodeId>,
-    by_key: FxHashMap<CodeKey, CodeId>,
-    /// What could not be read, and when that was tried: its memory may hold
-    /// another code object of the same looks soon.
-    unreadable: FxHashMap<CodeKey, Instant>,
+    codes: Remembered<CodeKey, CodeId>,
     /// By runtime, address and checksum: a forked worker that ended too soon
     /// had the code objects of its parent, at the same addresses.
     by_looks: FxHashMap<(u32, u64, u32), CodeId>,
     pub javascript: Vec<JavaScriptFunction>,
     by_frame: FxHashMap<JavaScriptFunction, JavaScriptId>,
-    by_v8: FxHashMap<V8Key, Vec<JavaScriptId>>,
-    unreadable_v8: FxHashMap<V8Key, Instant>,
+    frames: Remembered<V8Key, Vec<JavaScriptId>>,
     readers: FxHashMap<(u32, u32), Reader>,
 }
 
 impl Functions {
-    /// The code object at `code` in process number `process` of the
-    /// recording.
+    /// The code object that a frame of CPython names.
     pub fn code(
         &mut self,
         registry: &Registry,
         tgid: u32,
-        process: u32,
-        runtime: u32,
-        code: u64,
-        checksum: u32,
+        key: CodeKey,
     ) -> Result<CodeId, Missing> {
-        let key = CodeKey {
-            process,
+        let now = Instant::now();
+        let CodeKey {
+            runtime,
             code,
             checksum,
-        };
-        if let Some(&known) = self.by_key.get(&key) {
-            return Ok(known);
-        }
-        let now = Instant::now();
+            ..
+        } = key;
         let looks = (runtime, code, checksum);
-        if let Some(&tried) = self.unreadable.get(&key)
-            && now - tried < RETRY
-        {
-            let known = self.by_looks.get(&looks);
-            return known.copied().ok_or(Missing::CodeUnreadable);
+        if let Some(known) = self.codes.get(key, now) {
+            return known.or_else(|reason| self.by_looks.get(&looks).copied().ok_or(reason));
         }
         let read = registry
             .python(runtime)
@@ -115,12 +147,12 @@ impl Functions {
         match read {
             Ok(read) => {
                 let id = self.intern(read);
-                self.by_key.insert(key, id);
+                self.codes.keep(key, id);
                 self.by_looks.insert(looks, id);
                 Ok(id)
             }
             Err(reason) => {
-                self.unreadable.insert(key, now);
+                self.codes.refuse(key, now);
                 self.by_looks.get(&looks).copied().ok_or(reason)
             }
         }
@@ -133,14 +165,9 @@ impl Functions {
         tgid: u32,
         key: V8Key,
     ) -> Result<Vec<JavaScriptId>, Missing> {
-        if let Some(known) = self.by_v8.get(&key) {
-            return Ok(known.clone());
-        }
         let now = Instant::now();
-        if let Some(&tried) = self.unreadable_v8.get(&key)
-            && now - tried < RETRY
-        {
-            return Err(Missing::CodeUnreadable);
+        if let Some(known) = self.frames.get(key, now) {
+            return known;
         }
         let (Some(engine), Some(memory)) = (registry.v8(key.runtime), ProcessMemory::new(tgid))
         else {
@@ -155,10 +182,7 @@ impl Functions {
             Ok(frames) => frames,
             Err(error) => {
                 log::debug!("JavaScript frame of process {tgid}: {error}");
-                if self.unreadable_v8.len() >= MAX_V8_FRAMES {
-                    self.unreadable_v8.clear();
-                }
-                self.unreadable_v8.insert(key, now);
+                self.frames.refuse(key, now);
                 return Err(Missing::CodeUnreadable);
             }
         };
@@ -171,10 +195,7 @@ impl Functions {
                 })
             })
             .collect();
-        if self.by_v8.len() >= MAX_V8_FRAMES {
-            self.by_v8.clear();
-        }
-        self.by_v8.insert(key, ids.clone());
+        self.frames.keep(key, ids.clone());
         Ok(ids)
     }
 

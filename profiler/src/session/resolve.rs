@@ -32,7 +32,8 @@ struct Resolver<'a> {
     native: FxHashMap<(ExecutableId, u64), Chain>,
     kernel: FxHashMap<u64, Chain>,
     jit: FxHashMap<(u32, u64), Chain>,
-    python: FxHashMap<(CodeId, u32), Chain>,
+    /// Of Python and JavaScript.
+    interpreted: FxHashMap<RawFrame, Chain>,
     /// What source maps say of JavaScript.
     originals: FxHashMap<JavaScriptId, OriginalFrame>,
     synthetic: FxHashMap<String, Chain>,
@@ -47,7 +48,7 @@ pub fn resolve(intake: Intake, table: &ProcessTable, notes: &mut Vec<Note>) -> R
         native: FxHashMap::default(),
         kernel: FxHashMap::default(),
         jit: FxHashMap::default(),
-        python: FxHashMap::default(),
+        interpreted: FxHashMap::default(),
         originals: FxHashMap::default(),
         synthetic: FxHashMap::default(),
     };
@@ -283,32 +284,37 @@ impl Resolver<'_> {
         recording
     }
 
-    fn python_frame(&mut self, functions: &Functions, code: CodeId, instruction: u32) -> Chain {
-        if let Some(chain) = self.python.get(&(code, instruction)) {
+    /// The chain of a frame that `name` names, once.
+    fn once(&mut self, frame: RawFrame, name: impl FnOnce(&mut Self) -> FrameId) -> Chain {
+        if let Some(chain) = self.interpreted.get(&frame) {
             return chain.clone();
         }
-        let code_object = &functions.python[code as usize];
+        let chain = vec![name(self)];
+        self.interpreted.insert(frame, chain.clone());
+        chain
+    }
+
+    fn python_frame(&mut self, functions: &Functions, code: CodeId, instruction: u32) -> FrameId {
+        let code = &functions.python[code as usize];
         let module = self.builder.module(Module {
             path: "[python]".to_owned(),
             ..Module::default()
         });
         let function = self.builder.function(Function {
-            name: code_object.name.clone(),
+            name: code.name.clone(),
             kind: FrameKind::Python,
             module: Some(module),
-            file: code_object.file.clone(),
-            line: code_object.first_line,
+            file: code.file.clone(),
+            line: code.first_line,
         });
-        let chain = vec![self.builder.frame(Frame {
+        self.builder.frame(Frame {
             function,
-            line: code_object.line(instruction).unwrap_or_default(),
+            line: code.line(instruction).unwrap_or_default(),
             ..Frame::default()
-        })];
-        self.python.insert((code, instruction), chain.clone());
-        chain
+        })
     }
 
-    fn javascript_frame(&mut self, functions: &Functions, id: JavaScriptId) -> Chain {
+    fn javascript_frame(&mut self, functions: &Functions, id: JavaScriptId) -> FrameId {
         let frame = &functions.javascript[id as usize].frame;
         let module = self.builder.module(Module {
             path: "[javascript]".to_owned(),
@@ -326,13 +332,13 @@ impl Resolver<'_> {
             ),
             line: original.map_or(frame.first_line, |original| original.first_line),
         });
-        vec![self.builder.frame(Frame {
+        self.builder.frame(Frame {
             function,
             line: original.map_or(frame.line, |original| original.line),
             column: original.map_or(frame.column, |original| original.column),
             inlined: frame.inlined,
             ..Frame::default()
-        })]
+        })
     }
 
     fn stack(&mut self, functions: &Functions, frames: &[RawFrame]) -> Option<StackId> {
@@ -345,10 +351,12 @@ impl Resolver<'_> {
                     address,
                 } => self.native.get(&(executable, address)).cloned(),
                 RawFrame::Jit { process, address } => self.jit.get(&(process, address)).cloned(),
-                RawFrame::Python { code, instruction } => {
-                    Some(self.python_frame(functions, code, instruction))
+                RawFrame::Python { code, instruction } => Some(self.once(*frame, |resolver| {
+                    resolver.python_frame(functions, code, instruction)
+                })),
+                RawFrame::JavaScript(id) => {
+                    Some(self.once(*frame, |resolver| resolver.javascript_frame(functions, id)))
                 }
-                RawFrame::JavaScript(id) => Some(self.javascript_frame(functions, id)),
                 RawFrame::Missing { runtime, reason } => {
                     Some(self.synthetic(missing_text(runtime, reason)))
                 }
