@@ -1,6 +1,9 @@
 //! Where large things are kept that are made or fetched once: a machine's, not
 //! the work tree's, so that a fresh clone finds them again.
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 
@@ -16,4 +19,18 @@ pub fn directory(name: &str) -> Result<PathBuf> {
     let directory = base.join(name);
     fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
     Ok(directory)
+}
+
+/// Makes the directory `name` if it is not there. `make` fills it under
+/// another name, so that what was interrupted is not taken for whole.
+pub fn once(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let partial = directory(&format!("{name}.partial"))?;
+    let finished = partial.with_extension("");
+    fs::remove_dir_all(&partial)?;
+    if finished.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(&partial)?;
+    make(&partial)?;
+    fs::rename(&partial, &finished).with_context(|| format!("cannot keep {}", finished.display()))
 }

@@ -18,30 +18,23 @@ const LIBRARIES: [&str; 4] = ["libc6", "libexpat1", "libgcc-s1", "zlib1g"];
 
 /// Fetches those that are not there.
 pub fn fetch() -> Result<()> {
-    let directory = cache::directory("python-roots")?;
     for (release, version, foreign_functions) in RELEASES {
-        let root = directory.join(release);
-        if root.exists() {
-            continue;
-        }
-        eprintln!("fetching CPython {version} of {release}");
-        let partial = cache::directory("python-roots.partial")?;
-        fs::remove_dir_all(&partial)?;
-        fs::create_dir_all(&partial)?;
-        let suites = Suites::open(&[release])?;
-        let packages = [
-            format!("python{version}-minimal"),
-            format!("libpython{version}-minimal"),
-            format!("libpython{version}-stdlib"),
-            foreign_functions.to_owned(),
-        ];
-        for package in packages.iter().map(String::as_str).chain(LIBRARIES) {
-            suites
-                .unpack(package, &partial)
-                .with_context(|| format!("cannot get {package} of {release}"))?;
-        }
-        complete(&partial)?;
-        fs::rename(&partial, &root).with_context(|| format!("cannot keep {}", root.display()))?;
+        cache::once(&format!("python-roots/{release}"), |root| {
+            eprintln!("fetching CPython {version} of {release}");
+            let suites = Suites::open(&[release])?;
+            let packages = [
+                format!("python{version}-minimal"),
+                format!("libpython{version}-minimal"),
+                format!("libpython{version}-stdlib"),
+                foreign_functions.to_owned(),
+            ];
+            for package in packages.iter().map(String::as_str).chain(LIBRARIES) {
+                suites
+                    .unpack(package, root)
+                    .with_context(|| format!("cannot get {package} of {release}"))?;
+            }
+            complete(root)
+        })?;
     }
     Ok(())
 }
