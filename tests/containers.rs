@@ -8,6 +8,7 @@ use tests::{
     cgroups::{self, Version},
     folded::Folded,
     interpreted::{location, missing},
+    measurement::measured,
     process, profiler,
     stack::{C_PROGRAMS, JAVASCRIPT_PROGRAMS, PYTHON_PROGRAMS, Stack},
 };
@@ -39,6 +40,11 @@ fn record(version: Version) -> Result<()> {
     let stack = Stack::start(version, Path::new(HOLDER))?;
     // Past the filling of the database's tables.
     std::thread::sleep(Duration::from_secs(5));
+    measured(|| check_all(&stack, version))?;
+    check_one_container(&stack, tempfile::tempdir()?.path())
+}
+
+fn check_all(stack: &Stack, version: Version) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let saved = scratch.path().join("x.profile");
     let containers = stack.containers()?;
@@ -81,7 +87,7 @@ fn record(version: Version) -> Result<()> {
         check_complete(&folded, name);
     }
     check_interpreters(&folded);
-    check_one_container(&stack, scratch.path())
+    Ok(())
 }
 
 /// Against the kernel's own account of the same seconds. The engine's and the

@@ -3,6 +3,6 @@
 mod support;
 
 pub use support::{
-    cgroups, folded, holder, image, interpreted, kernel, nodes, perf, process, profiler, programs,
-    pythons, stack,
+    cgroups, folded, holder, image, interpreted, kernel, measurement, nodes, perf, process,
+    profiler, programs, pythons, stack,
 };

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use tests::{
     folded::Stack,
     interpreted::{Recorded, function, location, output_of},
+    measurement::measured,
     nodes::{self, Node},
     programs,
 };
@@ -33,9 +34,9 @@ fn shares_and_order_of_every_line() -> Result<()> {
     let mut wrong = Vec::new();
     for node in nodes::all()? {
         println!("--- Node {}", node.line);
-        if let Err(error) = check(&node, &[], &["10"]) {
+        if let Err(error) = measured(|| check(&node, &[], &["10"])) {
             println!("{error:#}");
-            wrong.push(format!("Node {}: {error}", node.line));
+            wrong.push(format!("Node {}: {error:#}", node.line));
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -48,9 +49,9 @@ fn worker_threads_of_every_line() -> Result<()> {
     let mut wrong = Vec::new();
     for node in nodes::all()? {
         println!("--- Node {}, a worker thread", node.line);
-        if let Err(error) = check(&node, &[], &["10", "worker"]) {
+        if let Err(error) = measured(|| check(&node, &[], &["10", "worker"])) {
             println!("{error:#}");
-            wrong.push(format!("Node {}: {error}", node.line));
+            wrong.push(format!("Node {}: {error:#}", node.line));
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -77,9 +78,9 @@ fn every_tier() -> Result<()> {
             &[optimised],
         ] {
             println!("--- Node {} {}", node.line, flags.join(" "));
-            if let Err(error) = check(&node, flags, &["10"]) {
+            if let Err(error) = measured(|| check(&node, flags, &["10"])) {
                 println!("{error:#}");
-                wrong.push(format!("Node {} {flags:?}: {error}", node.line));
+                wrong.push(format!("Node {} {flags:?}: {error:#}", node.line));
             }
         }
     }

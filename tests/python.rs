@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use tests::{
     folded::{Folded, Stack},
     interpreted::{Recorded, function, location, missing, output_of},
+    measurement::measured,
     programs,
     pythons::{self, Interpreter},
 };
@@ -34,9 +35,9 @@ fn shares_and_order_of_every_version() -> Result<()> {
     let mut wrong = Vec::new();
     for python in pythons::all()? {
         println!("--- CPython {}", python.name);
-        if let Err(error) = check(&python) {
+        if let Err(error) = measured(|| check(&python)) {
             println!("{error:#}");
-            wrong.push(format!("{}: {error}", python.name));
+            wrong.push(format!("{}: {error:#}", python.name));
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -67,41 +68,46 @@ fn check(python: &Interpreter) -> Result<()> {
 #[test]
 fn forked_workers() -> Result<()> {
     for python in pythons::all()? {
-        let target = python.start(&programs::source("forks.py"), &["30"])?;
-        std::thread::sleep(Duration::from_millis(1500));
-        let mut recorded = Recorded::of(&["--containers", "all"])?;
-        let whole = recorded.complete(&python.runtime())?;
-        drop(target);
-        let folded = &mut recorded.folded;
-        folded.keep(|stack| stack.frames.iter().any(|frame| frame.contains("forks.py")));
-        let named = |stack: &Stack| {
-            let names: Vec<&str> = stack
-                .frames
-                .iter()
-                .filter(|frame| location(frame).is_some())
-                .map(|frame| function(frame))
-                .collect();
-            names.starts_with(&["<module>", "worker"])
-        };
-        let seconds = folded.total() / 1e9;
-        let share = folded.share(named);
-        println!(
-            "CPython {}: {whole:.2} % complete, {share:.1} % of {seconds:.1} s in workers",
-            python.name
-        );
-        ensure!(
-            whole >= COMPLETE,
-            "{}: {whole:.2} % complete: {}",
-            python.name,
-            recorded.report["quality"]["runtimes"]
-        );
-        ensure!(
-            share > 80.0 && seconds > 1.0,
-            "{}: only {share:.1} % of {seconds:.1} s is in workers:{}",
-            python.name,
-            folded.examples(|stack| !named(stack))
-        );
+        measured(|| check_workers(&python))?;
     }
+    Ok(())
+}
+
+fn check_workers(python: &Interpreter) -> Result<()> {
+    let target = python.start(&programs::source("forks.py"), &["30"])?;
+    std::thread::sleep(Duration::from_millis(1500));
+    let mut recorded = Recorded::of(&["--containers", "all"])?;
+    let whole = recorded.complete(&python.runtime())?;
+    drop(target);
+    let folded = &mut recorded.folded;
+    folded.keep(|stack| stack.frames.iter().any(|frame| frame.contains("forks.py")));
+    let named = |stack: &Stack| {
+        let names: Vec<&str> = stack
+            .frames
+            .iter()
+            .filter(|frame| location(frame).is_some())
+            .map(|frame| function(frame))
+            .collect();
+        names.starts_with(&["<module>", "worker"])
+    };
+    let seconds = folded.total() / 1e9;
+    let share = folded.share(named);
+    println!(
+        "CPython {}: {whole:.2} % complete, {share:.1} % of {seconds:.1} s in workers",
+        python.name
+    );
+    ensure!(
+        whole >= COMPLETE,
+        "{}: {whole:.2} % complete: {}",
+        python.name,
+        recorded.report["quality"]["runtimes"]
+    );
+    ensure!(
+        share > 80.0 && seconds > 1.0,
+        "{}: only {share:.1} % of {seconds:.1} s is in workers:{}",
+        python.name,
+        folded.examples(|stack| !named(stack))
+    );
     Ok(())
 }
 
@@ -115,41 +121,47 @@ fn embedded_with_a_subinterpreter() -> Result<()> {
         let Some(library) = python.library() else {
             continue;
         };
-        let target = tests::process::Process::spawn(
-            std::process::Command::new(&program)
-                .arg(&library)
-                .arg("9")
-                .env("PYTHONHOME", python.home().context("pyenv's have a home")?),
-        )?;
-        std::thread::sleep(Duration::from_millis(1000));
-        let recorded = Recorded::of(&["--pid", &target.pid().to_string()])?;
-        let whole = recorded.complete(&python.runtime())?;
-        let share = |name: &str| {
-            recorded.folded.share(|stack| {
-                stack
-                    .frames
-                    .iter()
-                    .any(|frame| function(frame) == name && location(frame).is_some())
-                    && stack.has("run")
-                    && stack.has("main")
-            })
-        };
-        let shares = [share("in_main"), share("in_subinterpreter")];
-        println!(
-            "CPython {}: {whole:.2} % complete, {shares:.1?}",
-            python.name
-        );
-        if whole < COMPLETE || shares.iter().any(|share| (share - 50.0).abs() > 12.0) {
-            wrong.push(format!(
-                "{}: {whole:.2} % complete, {shares:?}:{}",
-                python.name,
-                recorded.folded.examples(missing)
-            ));
+        if let Err(error) = measured(|| check_embedded(&python, &library, &program)) {
+            wrong.push(format!("{error:#}"));
         }
         checked += 1;
     }
     ensure!(checked > 0, "no Python here is a library");
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+fn check_embedded(python: &Interpreter, library: &Path, program: &Path) -> Result<()> {
+    let target = tests::process::Process::spawn(
+        std::process::Command::new(program)
+            .arg(library)
+            .arg("9")
+            .env("PYTHONHOME", python.home().context("pyenv's have a home")?),
+    )?;
+    std::thread::sleep(Duration::from_millis(1000));
+    let recorded = Recorded::of(&["--pid", &target.pid().to_string()])?;
+    let whole = recorded.complete(&python.runtime())?;
+    let share = |name: &str| {
+        recorded.folded.share(|stack| {
+            stack
+                .frames
+                .iter()
+                .any(|frame| function(frame) == name && location(frame).is_some())
+                && stack.has("run")
+                && stack.has("main")
+        })
+    };
+    let shares = [share("in_main"), share("in_subinterpreter")];
+    println!(
+        "CPython {}: {whole:.2} % complete, {shares:.1?}",
+        python.name
+    );
+    ensure!(
+        whole >= COMPLETE && shares.iter().all(|share| (share - 50.0).abs() <= 12.0),
+        "{}: {whole:.2} % complete, {shares:?}:{}",
+        python.name,
+        recorded.folded.examples(missing)
+    );
     Ok(())
 }
 
@@ -308,55 +320,60 @@ fn check_order(folded: &Folded, program: &Path) -> Result<()> {
 #[test]
 fn waits_for_the_lock() -> Result<()> {
     for python in pythons::all()? {
-        let mut target = python.start(&programs::source("lock.py"), &["9"])?;
-        std::thread::sleep(Duration::from_millis(1000));
-        let pid = target.pid();
-        let before = Threads::of(pid)?;
-        let recorded = Recorded::of(&["--pid", &pid.to_string()])?;
-        let (tid, blocked) = Threads::of(pid)?.busiest_since(&before)?;
-        let said: serde_json::Value =
-            serde_json::from_str(&output_of(&mut target, Duration::from_secs(20))?)?;
-        let number = |name: &str| said[name].as_f64().unwrap_or_default();
-        let held = 100.0 * number("held") / number("wall");
-        let process = recorded.report["gil"]["processes"]
-            .as_array()
-            .and_then(|processes| processes.iter().find(|process| process["pid"] == pid))
-            .with_context(|| format!("no GIL of {}: {}", python.name, recorded.report["notes"]))?;
-        let found = process["threads"]
-            .as_array()
-            .context("no threads")?
-            .iter()
-            .find(|thread| thread["tid"] == tid)
-            .and_then(|thread| thread["percent_of_wall_time"].as_f64())
-            .context("no waits of the busy thread")?;
-        println!(
-            "CPython {}: {found:.1} % found, {:.1} to {:.1} % by schedstat, held {held:.1} %",
-            python.name, blocked.0, blocked.1
-        );
-        // The stack of a thread that gave the lock up is whole too.
-        let whole = recorded.waits.share(|stack| {
-            !missing(stack)
-                && stack
-                    .frames
-                    .last()
-                    .is_some_and(|frame| frame == "[gil wait]")
-                && stack.frames.iter().any(|frame| {
-                    ["want", "hold"].contains(&function(frame))
-                        && location(frame).is_some_and(|(file, _)| file.ends_with("lock.py"))
-                })
-        });
-        ensure!(
-            whole > 99.0,
-            "{}: {whole:.2} % of the waits have whole stacks:{}",
-            python.name,
-            recorded.waits.examples(|_| true)
-        );
-        ensure!(
-            blocked.0 - 3.0 < found && found < blocked.1 + 3.0 && held > 25.0,
-            "{}: a thread waits {found:.1} % of the time instead of {blocked:.1?} %",
-            python.name
-        );
+        measured(|| check_waits(&python))?;
     }
+    Ok(())
+}
+
+fn check_waits(python: &Interpreter) -> Result<()> {
+    let mut target = python.start(&programs::source("lock.py"), &["9"])?;
+    std::thread::sleep(Duration::from_millis(1000));
+    let pid = target.pid();
+    let before = Threads::of(pid)?;
+    let recorded = Recorded::of(&["--pid", &pid.to_string()])?;
+    let (tid, blocked) = Threads::of(pid)?.busiest_since(&before)?;
+    let said: serde_json::Value =
+        serde_json::from_str(&output_of(&mut target, Duration::from_secs(20))?)?;
+    let number = |name: &str| said[name].as_f64().unwrap_or_default();
+    let held = 100.0 * number("held") / number("wall");
+    let process = recorded.report["gil"]["processes"]
+        .as_array()
+        .and_then(|processes| processes.iter().find(|process| process["pid"] == pid))
+        .with_context(|| format!("no GIL of {}: {}", python.name, recorded.report["notes"]))?;
+    let found = process["threads"]
+        .as_array()
+        .context("no threads")?
+        .iter()
+        .find(|thread| thread["tid"] == tid)
+        .and_then(|thread| thread["percent_of_wall_time"].as_f64())
+        .context("no waits of the busy thread")?;
+    println!(
+        "CPython {}: {found:.1} % found, {:.1} to {:.1} % by schedstat, held {held:.1} %",
+        python.name, blocked.0, blocked.1
+    );
+    // The stack of a thread that gave the lock up is whole too.
+    let whole = recorded.waits.share(|stack| {
+        !missing(stack)
+            && stack
+                .frames
+                .last()
+                .is_some_and(|frame| frame == "[gil wait]")
+            && stack.frames.iter().any(|frame| {
+                ["want", "hold"].contains(&function(frame))
+                    && location(frame).is_some_and(|(file, _)| file.ends_with("lock.py"))
+            })
+    });
+    ensure!(
+        whole > 99.0,
+        "{}: {whole:.2} % of the waits have whole stacks:{}",
+        python.name,
+        recorded.waits.examples(|_| true)
+    );
+    ensure!(
+        blocked.0 - 3.0 < found && found < blocked.1 + 3.0 && held > 25.0,
+        "{}: a thread waits {found:.1} % of the time instead of {blocked:.1?} %",
+        python.name
+    );
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use anyhow::Result;
 use tests::{
     folded::{Folded, plain},
     kernel::Loaded,
+    measurement::measured,
     perf, process, profiler, programs,
 };
 
@@ -19,6 +20,10 @@ const COMPLETE: f64 = 99.9;
 
 #[test]
 fn shares_are_found_and_agree_with_perf() -> Result<()> {
+    measured(check_against_perf)
+}
+
+fn check_against_perf() -> Result<()> {
     let directory = programs::build()?;
     let scratch = tempfile::tempdir()?;
     let before = Loaded::now()?;

@@ -4,6 +4,7 @@ pub mod holder;
 pub mod image;
 pub mod interpreted;
 pub mod kernel;
+pub mod measurement;
 pub mod nodes;
 pub mod perf;
 pub mod process;

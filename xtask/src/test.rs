@@ -210,6 +210,8 @@ fn cargo_test(command: &mut Command) -> Result<Vec<Outcome>> {
     // One pipe for both, so that a failure's message stands with its test.
     let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
     let mut child = command
+        // A failure's message must not drown in where it was made.
+        .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
         .stdout(writer.try_clone().context("cannot copy a pipe")?)
         .stderr(writer)
