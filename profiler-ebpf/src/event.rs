@@ -30,6 +30,7 @@ pub enum EventKind {
     Exit = 3,
     Fork = 4,
     CgroupCreated = 5,
+    ThreadEnded = 6,
 }
 
 /// What a sample weighs: the hook that took it.
@@ -42,11 +43,14 @@ pub enum Source {
     /// A thread waited for CPython's global interpreter lock. Weight: how
     /// long, nanoseconds.
     GilWait = 1,
+    /// A thread waited and goes on. Weight: nanoseconds, its own or also those
+    /// of intervals that were not recorded.
+    OffCpu = 2,
 }
 
 impl Source {
     pub fn from_u32(value: u32) -> Option<Self> {
-        [Self::OnCpu, Self::GilWait]
+        [Self::OnCpu, Self::GilWait, Self::OffCpu]
             .into_iter()
             .find(|source| *source as u32 == value)
     }
@@ -157,6 +161,9 @@ pub struct SampleHeader {
     pub python_runtime: u32,
     /// Address of the lock of the interpreter that the thread runs, or 0.
     pub gil: u64,
+    /// Of a stack of [`Source::OffCpu`], an [`crate::Activity`].
+    pub activity: u32,
+    pub reserved: u32,
 }
 
 /// A process called `execve`, or its last thread exited.
@@ -379,10 +386,17 @@ pub enum Counter {
     MapFull = 7,
     /// Waits for the global interpreter lock that were recorded.
     GilWaits = 8,
+    /// Stacks of threads that waited.
+    Waits = 9,
+    /// Waits that were due with their stack, but too many others were: their
+    /// time went to later ones.
+    WaitsThinned = 10,
+    /// Accounts of ended threads lost because the ring buffer was full.
+    ThreadsLost = 11,
 }
 
 impl Counter {
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 12;
     /// Outcomes of the sampling clock's stacks are counted behind the named
     /// counters.
     pub const OUTCOMES: u32 = Self::COUNT as u32;

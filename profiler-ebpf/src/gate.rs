@@ -39,7 +39,7 @@ pub fn current() -> Verdict {
 }
 
 #[inline(always)]
-fn wanted(task: Task, tgid: u32) -> bool {
+pub fn wanted(task: Task, tgid: u32) -> bool {
     match setting!(gate) {
         gate::EVERYTHING => true,
         // SAFETY: the values are not read, only their presence.

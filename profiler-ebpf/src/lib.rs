@@ -10,8 +10,10 @@ pub mod process;
 pub mod runtime;
 pub mod table;
 pub mod v8;
+pub mod wait;
 
 pub use event::*;
 pub use process::*;
 pub use runtime::*;
 pub use table::*;
+pub use wait::*;

@@ -15,11 +15,19 @@ mod walk;
 #[cfg(target_arch = "bpf")]
 mod programs {
     use aya_ebpf::{
-        macros::{perf_event, raw_tracepoint, tracepoint},
-        programs::{PerfEventContext, RawTracePointContext, TracePointContext},
+        bindings::task_struct,
+        macros::{btf_tracepoint, perf_event, raw_tracepoint, tracepoint},
+        programs::{
+            BtfTracePointContext, PerfEventContext, RawTracePointContext, TracePointContext,
+        },
     };
 
-    use crate::sources::{cgroup, cpu, gil, lifecycle};
+    use crate::{
+        maps::setting,
+        sources::{cgroup, cpu, gil, lifecycle, sched},
+        task::Task,
+        walk::Context,
+    };
 
     #[perf_event]
     pub fn on_cpu(context: PerfEventContext) -> u32 {
@@ -28,8 +36,8 @@ mod programs {
     }
 
     #[raw_tracepoint(tracepoint = "sched_process_exec")]
-    pub fn process_exec(_: RawTracePointContext) -> u32 {
-        lifecycle::exec();
+    pub fn process_exec(context: RawTracePointContext) -> u32 {
+        lifecycle::exec(context.arg(1));
         0
     }
 
@@ -54,6 +62,34 @@ mod programs {
     #[tracepoint(category = "syscalls", name = "sys_exit_futex")]
     pub fn futex_exit(context: TracePointContext) -> u32 {
         gil::exit(&context);
+        0
+    }
+
+    /// Arguments of the tracepoint, include/trace/events/sched.h: whether the
+    /// task was preempted, it, the next, and from 5.18 on its state.
+    #[btf_tracepoint(function = "sched_switch")]
+    pub fn thread_switch(context: BtfTracePointContext) -> u32 {
+        let previous = Task::current();
+        let state: u32 = if setting!(has_switch_state) != 0 {
+            context.arg(3)
+        } else {
+            previous.state()
+        };
+        // As the kernel's own pointer, which the verifier must recognise.
+        let next: *mut task_struct = context.arg(2);
+        sched::switch(context.arg::<u64>(0) & 1 != 0, state, previous, next);
+        0
+    }
+
+    #[raw_tracepoint(tracepoint = "sched_wakeup")]
+    pub fn thread_wake(context: RawTracePointContext) -> u32 {
+        sched::wake(Task(context.arg::<u64>(0)));
+        0
+    }
+
+    #[raw_tracepoint(tracepoint = "sys_exit")]
+    pub fn call_return(context: RawTracePointContext) -> u32 {
+        sched::call_returns(Context::Return(&context));
         0
     }
 

@@ -7,8 +7,8 @@ use aya_ebpf::{
 };
 use profiler_ebpf::{
     Block, Counter, Executable, Gils, KernelOffsets, MAX_EXECUTABLES, MAX_GIL_WAITS, MAX_GILS,
-    MAX_MAPPINGS, MAX_PROCESSES, MAX_PYTHONS, MAX_V8S, MAX_WANTED, Mapping, ProcessEntry,
-    PythonRuntime, RING_BYTES, Settings, V8Runtime,
+    MAX_MAPPINGS, MAX_PROCESSES, MAX_PYTHONS, MAX_THREADS, MAX_V8S, MAX_WANTED, Mapping,
+    ProcessEntry, PythonRuntime, RING_BYTES, Settings, Thinning, ThreadClock, V8Runtime, Window,
 };
 
 use crate::walk::Record;
@@ -36,12 +36,24 @@ pub static SETTINGS: Settings = Settings {
         cgroup_root: 0,
         cgroup_root_hierarchy_id: 0,
         kernfs_node_id: 0,
+        task_pid: 0,
+        task_state: 0,
+        task_files: 0,
+        files_table: 0,
+        table_files: 0,
+        table_size: 0,
+        file_inode: 0,
+        inode_mode: 0,
+        task_queue: 0,
+        queue_throttled: 0,
     },
     sample_period: 0,
     gate: 0,
     cgroup_v1_subsystem: 0,
     has_task_pt_regs: 0,
     kernel_stack_size: 0,
+    has_switch_state: 0,
+    padding: 0,
     reserved: 0,
 };
 
@@ -84,6 +96,25 @@ pub static GILS: HashMap<u32, Gils, MAX_GILS> = HashMap::new();
 /// When a thread began to wait, by its id.
 #[btf_map]
 pub static GIL_WAITS: HashMap<u32, u64, MAX_GIL_WAITS> = HashMap::new();
+
+/// Entries are made in process context only; the scheduler's hooks write into
+/// those that are there.
+#[btf_map]
+pub static THREADS: HashMap<u32, ThreadClock, MAX_THREADS> = HashMap::new();
+
+/// All zeros: what an entry of `THREADS` begins as, too large for the stack.
+#[btf_map]
+pub static NEW_THREAD: Array<ThreadClock, 1> = Array::new();
+
+#[btf_map]
+pub static WINDOW: Array<Window, 1> = Array::new();
+
+#[btf_map]
+pub static THINNING: PerCpuArray<Thinning, 1> = PerCpuArray::new();
+
+/// Not zero while the thread that runs on this CPU owes a stack.
+#[btf_map]
+pub static DUE: PerCpuArray<u32, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub static V8S: Array<V8Runtime, MAX_V8S> = Array::new();

@@ -19,6 +19,10 @@ pub struct Settings {
     pub has_task_pt_regs: u32,
     /// Size of a kernel stack, `THREAD_SIZE`; used when `has_task_pt_regs` is 0.
     pub kernel_stack_size: u32,
+    /// Not zero when `sched_switch` tells the state of the task that stops
+    /// (5.18).
+    pub has_switch_state: u32,
+    pub padding: u32,
     /// Send nothing but events of processes: the ring is not drained yet.
     pub reserved: u64,
 }
@@ -59,6 +63,23 @@ pub struct KernelOffsets {
     pub cgroup_root: u32,
     pub cgroup_root_hierarchy_id: u32,
     pub kernfs_node_id: u32,
+    pub task_pid: u32,
+    /// `task_struct.__state`, before 5.14 `state`.
+    pub task_state: u32,
+    pub task_files: u32,
+    /// `files_struct.fdt`.
+    pub files_table: u32,
+    /// `fdtable.fd`.
+    pub table_files: u32,
+    /// `fdtable.max_fds`.
+    pub table_size: u32,
+    pub file_inode: u32,
+    pub inode_mode: u32,
+    /// `task_struct.se.cfs_rq`, absent without group scheduling.
+    pub task_queue: u32,
+    /// `cfs_rq`'s sum of the time for which it was throttled, absent without
+    /// quotas.
+    pub queue_throttled: u32,
 }
 
 impl KernelOffsets {

@@ -1,7 +1,7 @@
 //! Reading the kernel's structures of the running task.
 
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_kernel_buf};
-use profiler_ebpf::{COMM_LENGTH, KernelOffsets, ProcessKey};
+use profiler_ebpf::{COMM_LENGTH, Descriptor, KernelOffsets, ProcessKey};
 
 use crate::maps::setting;
 
@@ -26,6 +26,47 @@ impl Task {
     pub fn current() -> Self {
         // SAFETY: has no precondition.
         Self(unsafe { bpf_get_current_task() })
+    }
+
+    #[inline(always)]
+    pub fn tid(self) -> u32 {
+        read(self.0, setting!(offsets.task_pid))
+    }
+
+    #[inline(always)]
+    pub fn state(self) -> u32 {
+        read(self.0, setting!(offsets.task_state))
+    }
+
+    /// What its descriptor `number` refers to.
+    #[inline(always)]
+    pub fn descriptor(self, number: u32) -> Descriptor {
+        let files: u64 = read(self.0, setting!(offsets.task_files));
+        let table: u64 = read(files, setting!(offsets.files_table));
+        let size: u32 = read(table, setting!(offsets.table_size));
+        if number >= size {
+            return Descriptor::Other;
+        }
+        let array: u64 = read(table, setting!(offsets.table_files));
+        let file: u64 = read(array + u64::from(number) * 8, 0);
+        let inode: u64 = read(file, setting!(offsets.file_inode));
+        let mode: u16 = read(inode, setting!(offsets.inode_mode));
+        Descriptor::of_mode(u32::from(mode))
+    }
+
+    /// The fair run queue of its group, and how long that was throttled so
+    /// far, nanoseconds.
+    #[inline(always)]
+    pub fn queue(self) -> (u64, u64) {
+        let (queue, throttled) = (
+            setting!(offsets.task_queue),
+            setting!(offsets.queue_throttled),
+        );
+        if queue == KernelOffsets::ABSENT || throttled == KernelOffsets::ABSENT {
+            return (0, 0);
+        }
+        let queue: u64 = read(self.0, queue);
+        (queue, read(queue, throttled))
     }
 
     #[inline(always)]

@@ -41,6 +41,8 @@ pub struct RecordOptions {
     /// Only these processes; empty for all. Never together with patterns.
     pub pids: Vec<u32>,
     pub containers: ContainerScope,
+    /// Whether waiting is recorded beside CPU time.
+    pub waits: bool,
     /// Our own command line for the report, secrets masked.
     pub command_line: String,
 }
@@ -53,6 +55,7 @@ impl Default for RecordOptions {
             frequency: DEFAULT_FREQUENCY,
             pids: Vec::new(),
             containers: ContainerScope::default(),
+            waits: true,
             command_line: String::new(),
         }
     }

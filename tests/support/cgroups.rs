@@ -85,15 +85,21 @@ pub fn cpu(version: Version, id: &str) -> Result<f64> {
     })
 }
 
-/// The CPU time of some containers, read all the while: what they used between
-/// two moments is known only when those are past.
+/// Counters that are read all the while: how much they moved between two
+/// moments is known only when those are past.
 pub struct Log {
     stop: Arc<AtomicBool>,
     reader: JoinHandle<Vec<(f64, Vec<f64>)>>,
 }
 
 impl Log {
+    /// The CPU time of some containers.
     pub fn start(version: Version, ids: Vec<String>) -> Self {
+        Self::of(move || ids.iter().map(|id| cpu(version, id)).collect())
+    }
+
+    /// Whatever `read` reads; when it fails, it is read again later.
+    pub fn of(read: impl Fn() -> Result<Vec<f64>> + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = stop.clone();
         let reader = std::thread::spawn(move || {
@@ -102,16 +108,15 @@ impl Log {
                 let now = SystemTime::now()
                     .duration_since(UNIX_EPOCH)
                     .unwrap_or_default();
-                let used: Result<Vec<f64>> = ids.iter().map(|id| cpu(version, id)).collect();
-                rows.extend(used.map(|used| (now.as_secs_f64(), used)));
-                std::thread::sleep(Duration::from_millis(100));
+                rows.extend(read().map(|counters| (now.as_secs_f64(), counters)));
+                std::thread::sleep(Duration::from_millis(50));
             }
             rows
         });
         Self { stop, reader }
     }
 
-    /// What each used between two moments, in seconds since 1970.
+    /// How much each moved between two moments, in seconds since 1970.
     pub fn between(self, start: f64, end: f64) -> Result<Vec<f64>> {
         self.stop.store(true, Ordering::Relaxed);
         let rows = self

@@ -19,6 +19,7 @@ pub fn sample(context: &PerfEventContext) {
             wanted,
             Source::OnCpu,
             setting!(sample_period),
+            None,
         ),
     }
 }

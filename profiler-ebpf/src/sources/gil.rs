@@ -74,5 +74,11 @@ pub fn exit(context: &TracePointContext) {
     let _ = GIL_WAITS.remove(&wanted.tid);
     // SAFETY: has no precondition.
     let waited = unsafe { bpf_ktime_get_ns() }.wrapping_sub(since);
-    walk::record(Context::Syscall(context), wanted, Source::GilWait, waited);
+    walk::record(
+        Context::Syscall(context),
+        wanted,
+        Source::GilWait,
+        waited,
+        None,
+    );
 }

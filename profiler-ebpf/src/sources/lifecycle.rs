@@ -9,25 +9,29 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_log_ebpf::debug;
 use profiler_ebpf::{Counter, EventKind, ProcessEvent, ProcessKey, TICK_NS};
 
+use super::sched;
 use crate::{
     gate::{self, Verdict, Wanted},
     maps::{EVENTS, PROCESSES, count, setting},
     task::{Task, read},
 };
 
-pub fn exec() {
+/// `old` is the id that the thread had before it took its process's.
+pub fn exec(old: u32) {
     let Verdict::Wanted(Wanted { task, tgid, .. }) = gate::current() else {
         return;
     };
+    sched::executed(task, tgid, old);
     let _ = PROCESSES.remove(&tgid);
     debug!((), "process {} executes another program", tgid);
     send(EventKind::Exec, task, task.process_key(tgid), 0);
 }
 
 pub fn exit() {
-    let Verdict::Wanted(Wanted { task, tgid, .. }) = gate::current() else {
+    let Verdict::Wanted(Wanted { task, tgid, tid }) = gate::current() else {
         return;
     };
+    sched::ended(task, tid);
     if task.live_threads() > 0 {
         return;
     }
@@ -45,6 +49,7 @@ pub fn exit() {
 pub fn fork(parent: *const u8, child: *const u8) {
     let (parent, child) = (Task(parent as u64), Task(child as u64));
     let (parent_tgid, tgid) = (parent.tgid(), child.tgid());
+    sched::created(child, tgid);
     if parent_tgid == tgid {
         return;
     }

@@ -6,7 +6,7 @@
 
 mod native;
 mod python;
-mod registers;
+pub mod registers;
 mod v8;
 
 use aya_ebpf::{
@@ -15,11 +15,12 @@ use aya_ebpf::{
     helpers::{
         bpf_get_current_cgroup_id, bpf_get_smp_processor_id, bpf_get_stack, bpf_ktime_get_ns,
     },
-    programs::{PerfEventContext, TracePointContext},
+    programs::{PerfEventContext, RawTracePointContext, TracePointContext},
 };
 use profiler_ebpf::{
-    Counter, EventKind, MAX_KERNEL_FRAMES, MAX_USER_FRAMES, MAX_WORDS, Mapping, NO_EXECUTABLE,
-    Outcome, ProcessEntry, SampleHeader, Source, TICK_NS,
+    Activity, BLOCKED_KERNEL_FRAMES, Counter, EventKind, MAX_KERNEL_FRAMES, MAX_USER_FRAMES,
+    MAX_WORDS, Mapping, NO_EXECUTABLE, Outcome, ProcessEntry, SampleHeader, Source, TICK_NS,
+    ThreadClock,
 };
 
 use crate::{
@@ -68,6 +69,17 @@ pub enum Context<'a> {
     Perf(&'a PerfEventContext),
     /// In process context, in a system call.
     Syscall(&'a TracePointContext),
+    /// As above, where any system call ends.
+    Return(&'a RawTracePointContext),
+}
+
+/// A wait whose stack is recorded when it is over.
+pub struct Waited<'a> {
+    pub clock: &'a ThreadClock,
+    /// Weight of the wait itself, nanoseconds.
+    pub blocked: u64,
+    /// Weight of the wait for a CPU that followed.
+    pub queued: u64,
 }
 
 impl Context<'_> {
@@ -76,7 +88,7 @@ impl Context<'_> {
     fn slot(&self) -> u32 {
         match self {
             Self::Perf(_) => 1,
-            Self::Syscall(_) => 0,
+            Self::Syscall(_) | Self::Return(_) => 0,
         }
     }
 
@@ -85,7 +97,7 @@ impl Context<'_> {
     fn in_kernel(&self) -> bool {
         match self {
             Self::Perf(context) => registers::in_kernel(context),
-            Self::Syscall(_) => true,
+            Self::Syscall(_) | Self::Return(_) => true,
         }
     }
 
@@ -94,16 +106,24 @@ impl Context<'_> {
         match self {
             Self::Perf(context) => context.as_ptr(),
             Self::Syscall(context) => context.as_ptr(),
+            Self::Return(context) => context.as_ptr(),
         }
     }
 }
 
 /// Records the running task's stacks with a weight.
 #[inline(always)]
-pub fn record(context: Context<'_>, wanted: Wanted, source: Source, weight: u64) {
+pub fn record(
+    context: Context<'_>,
+    wanted: Wanted,
+    source: Source,
+    weight: u64,
+    waited: Option<Waited<'_>>,
+) {
     count(match source {
         Source::OnCpu => Counter::Samples,
         Source::GilWait => Counter::GilWaits,
+        Source::OffCpu => Counter::Waits,
     } as u32);
     let slot = context.slot();
     let Some(record) = RECORDS.get_ptr_mut(slot) else {
@@ -122,11 +142,28 @@ pub fn record(context: Context<'_>, wanted: Wanted, source: Source, weight: u64)
     if matches!(context, Context::Perf(_)) {
         kernel_stack(&context, record);
     }
+    if let Some(waited) = &waited {
+        blocked_kernel_stack(waited.clock, record);
+    }
     user_stack(&context, wanted, record, slot);
     if matches!(source, Source::OnCpu) {
         count(Counter::OUTCOMES + record.header.outcome);
     }
-    send(record);
+    match waited {
+        None => send(record),
+        Some(waited) => {
+            record.header.weight = waited.blocked;
+            record.header.activity = waited.clock.due_activity;
+            if waited.blocked != 0 {
+                send(record);
+            }
+            record.header.weight = waited.queued;
+            record.header.activity = Activity::RunQueue as u32;
+            if waited.queued != 0 {
+                send(record);
+            }
+        }
+    }
     record.walk.busy = 0;
 }
 
@@ -153,6 +190,8 @@ fn fill_header(record: &mut Record, wanted: Wanted, source: Source, weight: u64)
     header.gil = 0;
     header.failed_executable = NO_EXECUTABLE;
     header.failed_address = 0;
+    header.activity = 0;
+    header.reserved = 0;
     task.name(&mut header.thread_name);
     if tid == tgid {
         header.process_name = header.thread_name;
@@ -178,6 +217,19 @@ fn kernel_stack(context: &Context<'_>, record: &mut Record) {
         // A thread in user mode has none: 0 or -EFAULT, by kernel version.
         count(Counter::KernelStackFailed as u32);
     }
+}
+
+/// The kernel stack of the wait, kept since the thread went on.
+#[inline(always)]
+fn blocked_kernel_stack(clock: &ThreadClock, record: &mut Record) {
+    let frames = clock.kernel_frames.min(BLOCKED_KERNEL_FRAMES as u32);
+    for index in 0..BLOCKED_KERNEL_FRAMES {
+        if index as u32 >= frames {
+            break;
+        }
+        record.words[index] = clock.kernel_stack[index];
+    }
+    record.header.kernel_frames = frames;
 }
 
 #[inline(always)]

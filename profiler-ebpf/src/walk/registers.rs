@@ -19,6 +19,11 @@ pub const COUNT: usize = 21;
 /// Room for them: a power of two, so that an index can be bounded by a mask.
 pub const ROOM: usize = 32;
 
+/// `regs->di` and `regs->si`, the first arguments of a system call.
+const RDI: usize = 14;
+const RSI: usize = 13;
+/// `regs->orig_ax`: its number, or -1 in an exception.
+const CALL_NUMBER: usize = 15;
 const RIP: usize = 16;
 const CS: usize = 17;
 const RSP: usize = 19;
@@ -50,7 +55,7 @@ const USER32_CS: u64 = 0x23;
 #[inline(always)]
 pub fn load(context: &Context<'_>, task: Task, walk: &mut Walk) -> Result<(), Outcome> {
     match context {
-        Context::Syscall(_) => load_saved(task, walk)?,
+        Context::Syscall(_) | Context::Return(_) => load_saved(task, walk)?,
         Context::Perf(perf) => {
             if !in_kernel(perf) {
                 let interrupted = perf.ctx.cast::<[u64; COUNT]>();
@@ -86,10 +91,29 @@ pub fn in_kernel(perf: &PerfEventContext) -> bool {
     cs & PRIVILEGE_MASK == 0
 }
 
-/// Reads what the kernel saved when the task entered it.
+/// A system call that the running task is in.
+#[derive(Clone, Copy)]
+pub struct Call {
+    /// `u64::MAX` in an exception.
+    pub number: u64,
+    /// The first two.
+    pub arguments: [u64; 2],
+}
+
 #[inline(always)]
-fn load_saved(task: Task, walk: &mut Walk) -> Result<(), Outcome> {
-    let address = if setting!(has_task_pt_regs) != 0 {
+pub fn call(task: Task) -> Call {
+    let saved = saved_at(task);
+    let word = |index: usize| read(saved, (index * 8) as u32);
+    Call {
+        number: word(CALL_NUMBER),
+        arguments: [word(RDI), word(RSI)],
+    }
+}
+
+/// Where the kernel saved the registers when the running task entered it.
+#[inline(always)]
+fn saved_at(task: Task) -> u64 {
+    if setting!(has_task_pt_regs) != 0 {
         // SAFETY: the current task is valid for the length of the program.
         unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) as u64 }
     } else {
@@ -97,7 +121,12 @@ fn load_saved(task: Task, walk: &mut Walk) -> Result<(), Outcome> {
         // kernel stack, without padding on x86-64 before 6.9.
         let stack: u64 = read(task.0, setting!(offsets.task_stack));
         stack + u64::from(setting!(kernel_stack_size)) - (COUNT * 8) as u64
-    };
+    }
+}
+
+#[inline(always)]
+fn load_saved(task: Task, walk: &mut Walk) -> Result<(), Outcome> {
+    let address = saved_at(task);
     let buffer = walk.entry_registers.as_mut_ptr().cast::<[u8; COUNT * 8]>();
     // SAFETY: the buffer is the walk's own; the kernel checks the address.
     unsafe { bpf_probe_read_kernel_buf(address as *const u8, &mut *buffer) }

@@ -15,6 +15,7 @@ pub struct Btf<'a> {
 /// Kinds, include/uapi/linux/btf.h.
 mod kind {
     pub const INT: u32 = 1;
+    pub const POINTER: u32 = 2;
     pub const ARRAY: u32 = 3;
     pub const STRUCT: u32 = 4;
     pub const UNION: u32 = 5;
@@ -175,6 +176,21 @@ impl<'a> Btf<'a> {
         None
     }
 
+    /// How many arguments a tracepoint passes on, without the first that all
+    /// have: it is declared as a pointer to a function, `btf_trace_NAME`.
+    pub fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
+        let name = format!("btf_trace_{name}");
+        let found = (1..self.positions.len() as u32)
+            .filter_map(|id| self.type_of(id))
+            .find(|found| {
+                found.kind == kind::TYPEDEF && self.string(found.name) == Some(name.as_bytes())
+            })?;
+        let pointer = self.resolve(found.reference)?;
+        let function = self.resolve(pointer.reference)?;
+        (pointer.kind == kind::POINTER && function.kind == kind::FUNC_PROTO)
+            .then(|| function.count.checked_sub(1))?
+    }
+
     /// Value of an enumerator, of whichever enum has it.
     pub fn enumerator(&self, name: &str) -> Option<u32> {
         for id in 1..self.positions.len() as u32 {
@@ -229,6 +245,10 @@ mod tests {
         }
         assert_eq!(btf.offset("task_struct", "no_such_member"), None);
         assert_eq!(btf.enumerator("BPF_FUNC_map_lookup_elem"), Some(1));
+        // include/trace/events/sched.h, include/trace/events/syscalls.h.
+        assert_eq!(btf.tracepoint_arguments("sched_wakeup"), Some(1));
+        assert_eq!(btf.tracepoint_arguments("sys_enter"), Some(2));
+        assert_eq!(btf.tracepoint_arguments("no_such_thing"), None);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::os::fd::{AsRawFd, RawFd};
 
 use aya::maps::{MapData, RingBuf};
-use profiler_ebpf::{CgroupEvent, EventKind, Outcome, ProcessEvent, SampleHeader, Source};
+use profiler_ebpf::{
+    CgroupEvent, EventKind, Outcome, ProcessEvent, SampleHeader, Source, ThreadEvent,
+};
 
 /// The ring buffer of the programs, apart from the other maps: these are
 /// written while an event is looked at.
@@ -45,6 +47,7 @@ pub enum Event<'a> {
     Exec(ProcessEvent),
     Exit(ProcessEvent),
     Fork(ProcessEvent),
+    ThreadEnded(ThreadEvent),
     CgroupCreated {
         hierarchy: u32,
         id: u64,
@@ -70,12 +73,14 @@ impl<'a> Event<'a> {
         const EXEC: u32 = EventKind::Exec as u32;
         const EXIT: u32 = EventKind::Exit as u32;
         const FORK: u32 = EventKind::Fork as u32;
+        const THREAD: u32 = EventKind::ThreadEnded as u32;
         const CGROUP: u32 = EventKind::CgroupCreated as u32;
         Some(match kind {
             SAMPLE => Self::Sample(Sample::parse(data)?),
             EXEC => Self::Exec(copy(data)?),
             EXIT => Self::Exit(copy(data)?),
             FORK => Self::Fork(copy(data)?),
+            THREAD => Self::ThreadEnded(copy(data)?),
             CGROUP => {
                 let event: CgroupEvent = copy(data)?;
                 let path = event.path.get(..event.path_length as usize)?;
@@ -128,3 +133,5 @@ unsafe impl AbiEvent for SampleHeader {}
 unsafe impl AbiEvent for ProcessEvent {}
 // SAFETY: as above.
 unsafe impl AbiEvent for CgroupEvent {}
+// SAFETY: as above.
+unsafe impl AbiEvent for ThreadEvent {}

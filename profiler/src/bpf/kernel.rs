@@ -19,7 +19,7 @@ use aya::{
 use aya_log::EbpfLogger;
 use profiler_ebpf::{
     Block, Counter, Executable, Gils, MAX_MAPPINGS, Mapping, Outcome, ProcessEntry, PythonRuntime,
-    RING_BYTES, Settings, V8Runtime, gate,
+    RING_BYTES, Settings, ThreadClock, V8Runtime, Window, gate,
 };
 use thiserror::Error;
 
@@ -98,6 +98,8 @@ pub struct KernelOptions<'a> {
     /// Version 1 controller whose cgroup ids are wanted.
     pub cgroup_v1_controller: Option<&'a str>,
     pub cpus: u64,
+    /// Most threads whose time is accounted for at a time.
+    pub threads: u32,
 }
 
 /// What the kernel measured of a program.
@@ -110,7 +112,7 @@ pub struct ProgramRun {
 
 /// The loaded programs. Dropping it detaches and unloads them all.
 pub struct Kernel {
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     counters: PerCpuArray<MapData, u64>,
     processes: HashMap<MapData, u32, Shared<ProcessEntry>>,
     mappings: SharedArray<Mapping>,
@@ -118,6 +120,8 @@ pub struct Kernel {
     pythons: Array<MapData, Shared<PythonRuntime>>,
     gils: HashMap<MapData, u32, Shared<Gils>>,
     v8s: Array<MapData, Shared<V8Runtime>>,
+    pub(super) threads: HashMap<MapData, u32, Shared<ThreadClock>>,
+    pub(super) window: Array<MapData, Shared<Window>>,
     /// Id of the map `TABLES`, of which every worker opens a handle.
     tables_id: u32,
     wanted_processes: HashMap<MapData, u32, u32>,
@@ -171,6 +175,8 @@ impl Kernel {
             cgroup_v1_subsystem: facts.cgroup_v1_subsystem,
             has_task_pt_regs: facts.has_task_pt_regs.into(),
             kernel_stack_size: KERNEL_STACK_SIZE,
+            has_switch_state: facts.has_switch_state.into(),
+            padding: 0,
             reserved: 0,
         };
         // Switched on before the first program runs; without it the cost
@@ -187,7 +193,8 @@ impl Kernel {
         loader
             .override_global("SETTINGS", &settings, true)
             .override_global(aya_log::LEVEL, &level, true)
-            .map_max_entries("EVENTS", ring_bytes(options));
+            .map_max_entries("EVENTS", ring_bytes(options))
+            .map_max_entries("THREADS", options.threads.max(1));
         if !debug {
             loader.map_max_entries(MESSAGES, rustix::param::page_size() as u32);
         }
@@ -219,6 +226,8 @@ impl Kernel {
             pythons: Array::try_from(take(&mut ebpf, "PYTHONS")?)?,
             gils: HashMap::try_from(take(&mut ebpf, "GILS")?)?,
             v8s: Array::try_from(take(&mut ebpf, "V8S")?)?,
+            threads: HashMap::try_from(take(&mut ebpf, "THREADS")?)?,
+            window: Array::try_from(take(&mut ebpf, "WINDOW")?)?,
             tables_id,
             wanted_processes: HashMap::try_from(take(&mut ebpf, "WANTED_PROCESSES")?)?,
             wanted_cgroups: HashMap::try_from(take(&mut ebpf, "WANTED_CGROUPS")?)?,
@@ -253,7 +262,7 @@ impl Kernel {
             .ok_or(KernelError::Incomplete(SAMPLER))
     }
 
-    fn attach_tracepoint(
+    pub(super) fn attach_tracepoint(
         &mut self,
         name: &'static str,
         tracepoint: &str,

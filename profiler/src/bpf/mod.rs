@@ -7,6 +7,7 @@ mod kernel;
 mod offsets;
 mod tables;
 mod tracefs;
+mod waits;
 
 pub use events::{Event, EventRing, Sample};
 pub use kernel::{Gate, Kernel, KernelError, KernelOptions, ProgramRun, TableSlots};

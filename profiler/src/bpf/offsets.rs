@@ -28,10 +28,28 @@ pub struct KernelFacts {
     /// Index of the asked controller in `css_set.subsys`.
     pub cgroup_v1_subsystem: u32,
     pub has_task_pt_regs: bool,
+    /// `sched_switch` tells the state of the task that stops.
+    pub has_switch_state: bool,
 }
 
-/// `controller` is the version 1 controller whose cgroup ids are wanted, by
-/// its name in the kernel (`memory`, `cpuacct`, …).
+/// `struct cfs_rq` in kernel/sched/sched.h: its own throttled time from 6.6 on,
+/// before that the time that its clock stood still.
+const THROTTLED_TIME: [&str; 3] = [
+    "throttled_clock_self_time",
+    "throttled_clock_pelt_time",
+    "throttled_clock_task_time",
+];
+
+/// The first of the members that this kernel has.
+fn any(btf: &Btf<'_>, structure: &str, members: &[&str]) -> u32 {
+    members
+        .iter()
+        .find_map(|member| btf.offset(structure, member))
+        .unwrap_or(KernelOffsets::ABSENT)
+}
+
+/// `controller` is the version 1 controller whose cgroup ids are wanted: its
+/// enumerator in `enum cgroup_subsys_id` (`memory_cgrp_id`, …).
 pub fn read(controller: Option<&str>) -> Result<KernelFacts, OffsetsError> {
     let data = std::fs::read(VMLINUX).map_err(OffsetsError::NoBtf)?;
     let btf = Btf::parse(&data).ok_or(OffsetsError::Damaged)?;
@@ -66,13 +84,27 @@ pub fn read(controller: Option<&str>) -> Result<KernelFacts, OffsetsError> {
         cgroup_root: offset!("cgroup", "root"),
         cgroup_root_hierarchy_id: offset!("cgroup_root", "hierarchy_id"),
         kernfs_node_id: offset!("kernfs_node", "id"),
+        task_pid: offset!("task_struct", "pid"),
+        task_state: any(&btf, "task_struct", &["__state", "state"]),
+        task_files: offset!("task_struct", "files"),
+        files_table: offset!("files_struct", "fdt"),
+        table_files: offset!("fdtable", "fd"),
+        table_size: offset!("fdtable", "max_fds"),
+        file_inode: offset!("file", "f_inode"),
+        inode_mode: offset!("inode", "i_mode"),
+        task_queue: any(&btf, "task_struct", &["se.cfs_rq"]),
+        queue_throttled: any(&btf, "cfs_rq", &THROTTLED_TIME),
     };
-    let cgroup_v1_subsystem = controller
-        .and_then(|name| btf.enumerator(&format!("{name}_cgrp_id")))
-        .unwrap_or(KernelOffsets::ABSENT);
+    let cgroup_v1_subsystem = match controller {
+        Some(name) => btf
+            .enumerator(name)
+            .ok_or(OffsetsError::NoMember("cgroup_subsys_id"))?,
+        None => KernelOffsets::ABSENT,
+    };
     Ok(KernelFacts {
         offsets,
         cgroup_v1_subsystem,
         has_task_pt_regs: btf.enumerator("BPF_FUNC_task_pt_regs").is_some(),
+        has_switch_state: btf.tracepoint_arguments("sched_switch") == Some(4),
     })
 }

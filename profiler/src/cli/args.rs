@@ -91,6 +91,15 @@ pub enum ModeArg {
     System,
 }
 
+/// What can be recorded or left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RecordedSource {
+    /// CPU time, sampled.
+    OnCpu,
+    /// Where threads wait, and the wall time of each thread.
+    OffCpu,
+}
+
 #[derive(Debug, Args)]
 pub struct RecordArgs {
     /// Which part of the system to record.
@@ -133,6 +142,16 @@ pub struct RecordArgs {
 
     #[command(flatten)]
     pub selection: SelectionArgs,
+
+    /// What to record, separated by commas. CPU time always is.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "SOURCES",
+        value_delimiter = ',',
+        default_value = "on-cpu,off-cpu"
+    )]
+    pub sources: Vec<RecordedSource>,
 
     /// Samples a second on each CPU, 1 to 10000.
     #[arg(

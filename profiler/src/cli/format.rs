@@ -42,6 +42,10 @@ impl ValueEnum for Source {
                 "gil-wait",
                 "waits for the global interpreter lock of CPython, each of them measured",
             ),
+            Self::OffCpu => (
+                "off-cpu",
+                "time in which threads wait: blocked, idle, or for a CPU",
+            ),
         };
         Some(PossibleValue::new(name).help(help))
     }

@@ -11,7 +11,7 @@ use clap::ValueEnum as _;
 
 use super::{
     Format,
-    args::{DEFAULT_ENDPOINTS, DEFAULT_LOAD, Messages, ModeArg, RecordArgs},
+    args::{DEFAULT_ENDPOINTS, DEFAULT_LOAD, Messages, ModeArg, RecordArgs, RecordedSource},
     exit, format,
 };
 use crate::{
@@ -134,6 +134,7 @@ fn options(arguments: &RecordArgs, command_line: &[OsString]) -> anyhow::Result<
         frequency: arguments.frequency,
         pids,
         containers,
+        waits: arguments.sources.contains(&RecordedSource::OffCpu),
         command_line: privacy::command_line(&command_line),
     })
 }

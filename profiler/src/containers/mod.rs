@@ -307,6 +307,21 @@ impl Containers {
         }
     }
 
+    /// Ids of the cgroups that a process is in, of both versions; 0 where it is
+    /// not known.
+    pub fn cgroups_of(&self, tgid: u32) -> (u64, u64) {
+        let text = files::read(format!("/proc/{tgid}/cgroup")).unwrap_or_default();
+        let (v2, v1) = self.mounts.paths_of(&text);
+        let id = |hierarchy, path: Option<&str>| {
+            let directory = files::below(self.mount(hierarchy)?, path?)?;
+            files::cgroup_id(&directory)
+        };
+        (
+            id(Hierarchy::V2, v2).unwrap_or(0),
+            id(Hierarchy::V1, v1).unwrap_or(0),
+        )
+    }
+
     fn mount(&self, hierarchy: Hierarchy) -> Option<&std::path::Path> {
         match hierarchy {
             Hierarchy::V2 => self.mounts.v2.as_deref(),

@@ -6,6 +6,7 @@
 //! the files it was made from.
 
 pub mod about;
+pub mod activity;
 pub mod builder;
 pub mod container;
 pub mod frame;
@@ -15,6 +16,7 @@ pub mod store;
 use serde::{Deserialize, Serialize};
 
 pub use about::{About, Note, NoteKind};
+pub use activity::{Activity, ActivityClass, Spent, ThreadAccount};
 pub use builder::Builder;
 pub use container::{Container, ContainerId, ContainerKind, ContainerUsage, Pressure};
 pub use frame::{Frame, FrameId, FrameKind, Function, FunctionId, Module, ModuleId};
@@ -41,6 +43,9 @@ pub struct Recording {
     /// Processes with a global interpreter lock, by process.
     #[serde(default)]
     pub locks: Vec<LockUse>,
+    /// How threads spent their wall time; empty when that was not recorded.
+    #[serde(default)]
+    pub accounts: Vec<ThreadAccount>,
     pub quality: Quality,
     pub cost: Cost,
     /// What a reader must know beside the numbers: what was skipped and why.
@@ -108,23 +113,28 @@ pub enum Source {
     /// Nanoseconds that a thread waited for the global interpreter lock of
     /// CPython: every wait, measured.
     GilWait,
+    /// Nanoseconds that a thread waited: blocked, idle, or for a CPU. Totals of
+    /// each thread and activity are exact; stacks are sampled in proportion to
+    /// the length of the wait, and what has none is there without.
+    OffCpu,
 }
 
 impl Source {
-    pub const ALL: [Self; 2] = [Self::OnCpu, Self::GilWait];
+    pub const ALL: [Self; 3] = [Self::OnCpu, Self::GilWait, Self::OffCpu];
 
     /// As shown to people.
     pub fn title(self) -> &'static str {
         match self {
             Self::OnCpu => "on-CPU",
             Self::GilWait => "GIL wait",
+            Self::OffCpu => "off-CPU",
         }
     }
 
     /// Unit of the weight, as pprof and speedscope spell it.
     pub fn unit(self) -> &'static str {
         match self {
-            Self::OnCpu | Self::GilWait => "nanoseconds",
+            Self::OnCpu | Self::GilWait | Self::OffCpu => "nanoseconds",
         }
     }
 }

@@ -90,6 +90,12 @@ impl Recording {
             "a lock has no process",
         )?;
         ok(
+            self.accounts
+                .iter()
+                .all(|account| within(account.thread, self.threads.len())),
+            "an account has no thread",
+        )?;
+        ok(
             self.functions
                 .iter()
                 .filter_map(|function| function.module)

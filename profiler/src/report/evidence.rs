@@ -302,6 +302,9 @@ pub fn no_samples(recording: &Recording, selection: Selection) -> String {
     if selection.source == Source::GilWait {
         return no_waits(recording);
     }
+    if selection.source == Source::OffCpu {
+        return "No waits: they were not recorded; the notes say why.".to_owned();
+    }
     let why = if selection.profile_type == ProfileType::PySpy && quality.samples > 0 {
         "none of those that were taken was in a Python function"
     } else if quality.samples_lost > 0 {

@@ -29,6 +29,7 @@ use super::{
     gil::{Gil, gil},
     python::{Python, python},
     text::{Utc, kind_name},
+    waiting::{Waiting, waiting},
 };
 
 /// How many functions the table has; all of them are in `flame`.
@@ -52,6 +53,7 @@ struct Report<'r> {
     /// `null` when no Python was sampled.
     python: Option<Python<'r>>,
     gil: Gil<'r>,
+    waiting: Waiting<'r>,
     quality: QualityReport<'r>,
     cost: CostReport<'r>,
     notes: Vec<Note>,
@@ -293,6 +295,7 @@ fn name(source: Source) -> &'static str {
     match source {
         Source::OnCpu => "on_cpu",
         Source::GilWait => "gil_wait",
+        Source::OffCpu => "off_cpu",
     }
 }
 
@@ -426,6 +429,7 @@ fn report(recording: &Recording, profile_type: ProfileType) -> Report<'_> {
         python: python_functions(recording, selection.source, FUNCTIONS_SHOWN)
             .map(|table| python(recording, &table)),
         gil: gil(recording),
+        waiting: waiting(recording),
         quality: quality(recording),
         cost: cost(recording),
         notes: evidence::notes(recording, selection),

@@ -5,6 +5,7 @@
 //! limited so that any recording fits.
 
 mod python;
+mod waiting;
 
 use std::{
     fmt::Write as _,
@@ -93,6 +94,15 @@ fn tenths<T>(shown: &Top<T>, amount: impl Fn(&T) -> Amount, rest: Amount) -> Vec
         .collect()
 }
 
+/// Shares of values that are all of a whole.
+fn tenths_of(values: &[u64]) -> Vec<String> {
+    shares(values, 1_000)
+        .into_iter()
+        .zip(values)
+        .map(|(tenths, &value)| share_text(tenths, value))
+        .collect()
+}
+
 pub fn write(recording: &Recording, selection: Selection, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(text(recording, selection).as_bytes())
 }
@@ -116,6 +126,7 @@ fn write_text(
     match views.source {
         Source::OnCpu => writeln!(out, "## Where the CPU time of {host} went\n")?,
         Source::GilWait => writeln!(out, "## Where {host} waited for the GIL\n")?,
+        Source::OffCpu => writeln!(out, "## Where {host} waited\n")?,
     }
     writeln!(
         out,
@@ -140,7 +151,7 @@ fn write_text(
             text::count(views.total.count),
             match views.source {
                 Source::OnCpu => "samples",
-                Source::GilWait => "waits",
+                Source::GilWait | Source::OffCpu => "waits",
             },
             kinds(views),
         )?;
@@ -149,6 +160,7 @@ fn write_text(
         functions(recording, views, out)?;
         python::functions(recording, views, out)?;
     }
+    waiting::accounts(recording, out)?;
     python::gil(recording, out)?;
     notes(recording, selection, views, out)?;
     writeln!(
@@ -174,6 +186,7 @@ fn amount_title(views: &Views) -> &'static str {
     match views.source {
         Source::OnCpu => "CPU time",
         Source::GilWait => "GIL wait",
+        Source::OffCpu => "Waiting",
     }
 }
 
@@ -433,15 +446,21 @@ mod tests {
             let text = text(&recording, Selection::default());
             let mut tables = 0;
             for table in text.split("\n\n").filter(|part| part.starts_with("| ")) {
-                let tenths: u64 = table
-                    .lines()
-                    .skip(2)
-                    .map(|line| {
-                        let share = cells(line)[2].trim().replace(" %", "").replace('.', "");
-                        share.parse::<u64>().unwrap_or(0)
-                    })
-                    .sum();
-                assert_eq!(tenths, 1_000, "{table}");
+                let tenths = |cell: &str| {
+                    let share = cell.trim().replace(" %", "").replace('.', "");
+                    share.parse::<u64>().unwrap_or(0)
+                };
+                let lines: Vec<_> = table.lines().skip(2).map(cells).collect();
+                if table.contains("| Wall time |") {
+                    // Of these, each row adds up.
+                    for line in &lines {
+                        let sum: u64 = line[3..7].iter().map(|cell| tenths(cell)).sum();
+                        assert_eq!(sum, 1_000, "{table}");
+                    }
+                    continue;
+                }
+                let sum: u64 = lines.iter().map(|line| tenths(&line[2])).sum();
+                assert_eq!(sum, 1_000, "{table}");
                 tables += 1;
             }
             // Python functions, and the two of the GIL.
@@ -452,7 +471,7 @@ mod tests {
     #[test]
     fn it_fits_on_a_screen_and_says_what_counts() {
         let text = text(&sample::plain(), Selection::default());
-        assert!(text.lines().count() < 60, "{text}");
+        assert!(text.lines().count() < 70, "{text}");
         for expected in [
             "| `web` |",
             "| `python3` | 1.72 s | 85.0 % | 4242 | `web` |",
@@ -462,6 +481,7 @@ mod tests {
             "150 MiB of 512 MiB",
             "| `walk (app.py:10)` | 909 ms | 60.0 % | 0 s | 909 ms | `<module>` |  | 12 (100.0 %), 13 (55.6 %) |",
             "| `python3` | 5.50 s | 100.0 % | 1,003 | 80.0 % | 58.0 s | 4242 | `web` |",
+            "| `web` | 2 | 120 s | 24.2 % | 5.0 % | 29.2 % | 41.6 % | network read 35.0 s |",
             "| `worker` | 4.50 s | 81.8 % | 7.8 % | 803 | 4242 | `walk (app.py:10)` |",
         ] {
             assert!(text.contains(expected), "{expected} is not in\n{text}");

@@ -16,6 +16,7 @@ mod raw;
 mod selection;
 mod speedscope;
 pub mod text;
+mod waiting;
 
 use std::{
     borrow::Cow,

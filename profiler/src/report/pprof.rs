@@ -26,6 +26,7 @@ fn types(source: Source) -> [(&'static str, &'static str); 2] {
     match source {
         Source::OnCpu => [("samples", "count"), ("cpu", source.unit())],
         Source::GilWait => [("gil_waits", "count"), ("gil_wait", source.unit())],
+        Source::OffCpu => [("waits", "count"), ("off_cpu", source.unit())],
     }
 }
 

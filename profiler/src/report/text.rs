@@ -116,6 +116,7 @@ pub fn measured(source: Source) -> &'static str {
     match source {
         Source::OnCpu => "CPU time",
         Source::GilWait => "waiting for the GIL",
+        Source::OffCpu => "waiting",
     }
 }
 

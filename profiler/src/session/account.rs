@@ -29,6 +29,9 @@ const COUNTERS: [Counter; Counter::COUNT] = [
     Counter::RecordBusy,
     Counter::MapFull,
     Counter::GilWaits,
+    Counter::Waits,
+    Counter::WaitsThinned,
+    Counter::ThreadsLost,
 ];
 
 /// Identifier and meaning of an outcome.

@@ -1,16 +1,17 @@
 //! Samples as they arrive: interned and added up, not yet named.
 
-use profiler_ebpf::{COMM_LENGTH, Frame, Missing, Outcome, ProcessKey, interpreter};
+use profiler_ebpf::{COMM_LENGTH, Frame, Missing, Outcome, ProcessKey, ThreadEvent, interpreter};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     interpreted::{CodeId, CodeKey, Functions, JavaScriptId, V8Key},
     runtimes::RuntimeStacks,
+    threads::activity,
 };
 use crate::{
     bpf::Sample,
-    process::{ExecutableId, ProcessTable, Translated},
-    profile::{ContainerId, Source},
+    process::{ExecutableId, ProcessTable, Translated, ticks_of},
+    profile::{Activity, ContainerId, Source},
 };
 
 /// A frame whose name is not known yet.
@@ -44,6 +45,10 @@ pub enum RawFrame {
     Unmapped,
     /// The stack is not complete, and why.
     Truncated(Outcome),
+    /// What a thread that waited did: the innermost frame.
+    Waiting(Activity),
+    /// Time for which no stack was recorded.
+    NoStack,
 }
 
 /// A process in a container, as the samples named it.
@@ -73,6 +78,8 @@ pub struct Total {
 pub struct Intake {
     pub processes: Vec<RawProcess>,
     by_process: FxHashMap<(ProcessKey, ContainerId), u32>,
+    /// What stands for processes that ended without a sample, by name.
+    brief: FxHashMap<(String, ContainerId), u32>,
     pub threads: Vec<RawThread>,
     by_thread: FxHashMap<(u32, u32), u32>,
     pub stacks: Vec<Box<[RawFrame]>>,
@@ -103,10 +110,17 @@ impl Intake {
         let source = match sample.source {
             profiler_ebpf::Source::OnCpu => Source::OnCpu,
             profiler_ebpf::Source::GilWait => Source::GilWait,
+            profiler_ebpf::Source::OffCpu => Source::OffCpu,
         };
         self.samples += u64::from(source == Source::OnCpu);
-        let process = self.process(sample, container, describe);
-        let thread = self.thread(sample, process);
+        let header = &sample.header;
+        let process = self.process(
+            header.process,
+            container,
+            || text(&header.process_name),
+            describe,
+        );
+        let thread = self.thread(process, header.tid, || text(&header.thread_name));
         self.collect(sample, process, table);
         if source == Source::OnCpu {
             self.runtimes.count(sample, &self.scratch);
@@ -119,11 +133,11 @@ impl Intake {
 
     fn process(
         &mut self,
-        sample: &Sample<'_>,
+        key: ProcessKey,
         container: ContainerId,
+        name: impl FnOnce() -> String,
         describe: impl FnOnce(u32) -> String,
     ) -> u32 {
-        let key = sample.header.process;
         if let Some(&id) = self.by_process.get(&(key, container)) {
             return id;
         }
@@ -131,31 +145,85 @@ impl Intake {
         self.processes.push(RawProcess {
             key,
             container,
-            name: text(&sample.header.process_name),
+            name: name(),
             command_line: describe(key.tgid),
         });
         self.by_process.insert((key, container), id);
         id
     }
 
-    fn thread(&mut self, sample: &Sample<'_>, process: u32) -> u32 {
-        let tid = sample.header.tid;
+    fn thread(&mut self, process: u32, tid: u32, name: impl FnOnce() -> String) -> u32 {
         if let Some(&id) = self.by_thread.get(&(process, tid)) {
             return id;
         }
         let id = self.threads.len() as u32;
         self.threads.push(RawThread {
             tid,
-            name: text(&sample.header.thread_name),
+            name: name(),
             process,
         });
         self.by_thread.insert((process, tid), id);
         id
     }
 
+    /// A thread that may have taken no sample.
+    pub fn quiet_thread(
+        &mut self,
+        key: ProcessKey,
+        container: ContainerId,
+        tid: u32,
+        names: (impl FnOnce() -> String, impl FnOnce() -> String),
+        describe: impl FnOnce(ProcessKey) -> String,
+    ) -> u32 {
+        let process = self.process(key, container, names.0, |_| describe(key));
+        self.thread(process, tid, names.1)
+    }
+
+    /// A thread that ended: itself if its process is known, else the one that
+    /// stands for all of its container and name.
+    pub fn ended_thread(&mut self, event: &ThreadEvent, container: ContainerId) -> u32 {
+        let name = || text(&event.process_name);
+        if let Some(&process) = self.by_process.get(&(event.process, container)) {
+            return self.thread(process, event.tid, || text(&event.thread_name));
+        }
+        let known = self.brief.get(&(name(), container)).copied();
+        let process = known.unwrap_or_else(|| {
+            let id = self.processes.len() as u32;
+            self.processes.push(RawProcess {
+                key: ProcessKey::default(),
+                container,
+                name: format!("{} (ended, without a sample)", name()),
+                command_line: String::new(),
+            });
+            self.brief.insert((name(), container), id);
+            id
+        });
+        self.thread(process, 0, name)
+    }
+
+    /// A process that took samples, by what `/proc` tells of it.
+    pub fn process_started(&self, tgid: u32, start_ticks: u64) -> Option<ProcessKey> {
+        self.processes
+            .iter()
+            .rev()
+            .map(|process| process.key)
+            .find(|key| key.tgid == tgid && ticks_of(key.start_boottime) == start_ticks)
+    }
+
+    /// The stack with these frames, innermost first.
+    pub fn stack_of(&mut self, frames: &[RawFrame]) -> u32 {
+        self.scratch.clear();
+        self.scratch.extend_from_slice(frames);
+        self.stack()
+    }
+
     /// Translates the stack into `scratch`, innermost frame first.
     fn collect(&mut self, sample: &Sample<'_>, process: u32, table: &mut ProcessTable) {
         self.scratch.clear();
+        if sample.source == profiler_ebpf::Source::OffCpu {
+            self.scratch
+                .push(RawFrame::Waiting(activity(sample.header.activity)));
+        }
         self.scratch.extend(
             sample
                 .kernel_stack

@@ -9,6 +9,8 @@ mod locks;
 mod originals;
 mod resolve;
 mod runtimes;
+mod threads;
+mod waits;
 
 use std::{
     os::fd::AsRawFd,
@@ -37,6 +39,7 @@ use account::Baseline;
 use cpus::Cpus;
 use intake::Intake;
 use locks::Locks;
+use threads::Threads;
 
 /// How often the ring is drained when nothing wakes us.
 const TICK: Duration = Duration::from_millis(50);
@@ -124,6 +127,7 @@ struct Session {
     containers: Containers,
     intake: Intake,
     locks: Locks,
+    threads: Threads,
     cpus: Cpus,
     own_cost: OwnCost,
     pids: Vec<(u32, Option<u64>)>,
@@ -157,6 +161,7 @@ impl Session {
             gate,
             cgroup_v1_controller: controller,
             cpus: online.len() as u64,
+            threads: if options.waits { threads::room() } else { 1 },
         })?;
         kernel.want_cgroups(&wanted_cgroups.v2, &wanted_cgroups.v1)?;
         for &pid in &options.pids {
@@ -169,6 +174,15 @@ impl Session {
         for &pid in &options.pids {
             table.prepare(pid, &mut kernel);
         }
+        let threads = if options.waits {
+            Threads::start(&mut kernel, &containers, |pid, (v2, v1)| match gate {
+                Gate::Everything => true,
+                Gate::Processes => options.pids.contains(&pid),
+                Gate::Cgroups => wanted_cgroups.v2.contains(&v2) || wanted_cgroups.v1.contains(&v1),
+            })
+        } else {
+            Threads::off()
+        };
         let mut cpus = Cpus::default();
         cpus.follow(&mut kernel)?;
         let baseline = Baseline::take(&kernel)?;
@@ -184,6 +198,7 @@ impl Session {
             containers,
             intake: Intake::default(),
             locks: Locks::default(),
+            threads,
             cpus,
             own_cost,
             notes: Vec::new(),
@@ -219,6 +234,7 @@ impl Session {
         }
         self.cpus.restart();
         self.containers.begin();
+        self.threads.open_window(&mut self.kernel);
         self.started = Instant::now();
         self.started_unix = unix_time();
         interrupted
@@ -298,6 +314,7 @@ impl Session {
             containers,
             intake,
             locks,
+            threads,
             last_unready,
             ..
         } = self;
@@ -326,6 +343,12 @@ impl Session {
                 table.exited(&event, kernel);
             }
             Event::Fork(event) => table.forked(&event, kernel),
+            Event::ThreadEnded(event) if keep => {
+                let container =
+                    containers.resolve(event.cgroup_v2, event.cgroup_v1, event.process.tgid);
+                threads.ended(&event, container, intake);
+            }
+            Event::ThreadEnded(_) => {}
             Event::CgroupCreated {
                 hierarchy,
                 id,
@@ -351,6 +374,7 @@ impl Session {
         interrupted: String,
     ) -> anyhow::Result<Recording> {
         self.kernel.stop_all_sampling();
+        self.threads.close_window(&mut self.kernel);
         self.containers.end();
         let duration = self.started.elapsed();
         let sampled_ns = self.cpus.sampled_ns();
@@ -368,6 +392,12 @@ impl Session {
         self.own_cost.fill_recording(&mut cost);
         set_priority(0);
         progress.phase("resolving names");
+        let accounts = self.threads.finish(
+            &self.kernel,
+            &mut self.containers,
+            &mut self.intake,
+            &mut self.notes,
+        );
         let (containers, container_notes) = self.containers.finish();
         self.notes.extend(container_notes);
         self.notes
@@ -401,6 +431,7 @@ impl Session {
         };
         recording.containers = containers;
         recording.locks = locks;
+        recording.accounts = accounts;
         recording.quality = account::complete(quality, &recording, runtimes);
         self.own_cost.fill_finish(&mut cost);
         recording.cost = cost;

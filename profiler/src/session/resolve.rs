@@ -361,6 +361,8 @@ impl Resolver<'_> {
                     Some(self.synthetic(missing_text(runtime, reason)))
                 }
                 RawFrame::Unmapped => None,
+                RawFrame::Waiting(activity) => Some(self.synthetic(activity.frame())),
+                RawFrame::NoStack => Some(self.synthetic("[no stack recorded]".to_owned())),
                 RawFrame::Truncated(outcome) => {
                     let (_, meaning) = describe(outcome);
                     Some(self.synthetic(format!("[truncated: {meaning}]")))

@@ -55,7 +55,7 @@ pub fn interpreted(recording: &Recording, kept: Kept) -> Recording {
                 short
             })
         });
-        if stack.is_some() || sample.source == Source::GilWait {
+        if stack.is_some() || sample.source != Source::OnCpu {
             samples.add(Sample { stack, ..*sample });
         }
     }

@@ -5,6 +5,7 @@
 //! samples and once over the tree of stacks; the tables come from what that
 //! left behind.
 
+mod accounts;
 mod functions;
 mod interpreted;
 mod locks;
@@ -19,6 +20,7 @@ use std::ops::AddAssign;
 
 use crate::profile::{Recording, Source, StackId};
 
+pub use accounts::{AccountRow, container_accounts, process_accounts, thread_accounts};
 pub use functions::{Around, FunctionRow, Neighbour};
 pub use interpreted::{Kept, interpreted};
 pub use locks::{LockRow, WaitingThread, locks};
@@ -31,7 +33,8 @@ pub use tree::{Step, Tree};
 /// stack is: no code ran there.
 pub fn ending(source: Source) -> Option<&'static str> {
     match source {
-        Source::OnCpu => None,
+        // Their stacks end with a frame that says what the wait was for.
+        Source::OnCpu | Source::OffCpu => None,
         Source::GilWait => Some("[gil wait]"),
     }
 }

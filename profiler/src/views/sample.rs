@@ -290,6 +290,34 @@ pub fn plain() -> Recording {
         held: 72,
         measured_from_ns: Some(2_000_000_000),
     }];
+    let spent = |activity, ns, without_stack_ns, intervals| Spent {
+        activity,
+        ns,
+        without_stack_ns,
+        intervals,
+    };
+    builder.recording.accounts = vec![
+        ThreadAccount {
+            thread: API,
+            spent: vec![
+                spent(Activity::OnCpu, 9_000_000_000, 0, 4_000),
+                spent(Activity::RunQueue, 1_000_000_000, 400_000_000, 3_000),
+                spent(Activity::Poll, 50_000_000_000, 0, 2_500),
+            ],
+        },
+        ThreadAccount {
+            thread: API_WORKER,
+            spent: vec![
+                spent(Activity::OnCpu, 20_000_000_000, 0, 900),
+                spent(Activity::Throttled, 5_000_000_000, 5_000_000_000, 50),
+                spent(Activity::NetworkRead, 35_000_000_000, 2_000_000_000, 700),
+            ],
+        },
+        ThreadAccount {
+            thread: SHELL,
+            spent: vec![spent(Activity::Child, 60_000_000_000, 60_000_000_000, 0)],
+        },
+    ];
     builder.finish()
 }
 

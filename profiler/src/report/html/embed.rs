@@ -18,6 +18,7 @@ use crate::{
     report::{
         Selection,
         gil::{Gil, gil},
+        waiting::{Waiting, waiting},
     },
 };
 
@@ -35,6 +36,7 @@ struct Facts<'a> {
     /// Place in `sources` of the one that is shown first.
     source: u64,
     gil: Gil<'a>,
+    waiting: Waiting<'a>,
 }
 
 #[derive(Serialize)]
@@ -60,12 +62,13 @@ pub fn facts(recording: &Recording, selection: Selection, out: &mut dyn Write) -
                 unit: source.unit(),
                 event: match source {
                     Source::OnCpu => "sample",
-                    Source::GilWait => "wait",
+                    Source::GilWait | Source::OffCpu => "wait",
                 },
             })
             .collect(),
         source: source(selection.source),
         gil: gil(recording),
+        waiting: waiting(recording),
     };
     let json = serde_json::to_string(&facts).map_err(io::Error::from)?;
     // `<` occurs in strings alone, where its escape means the same: no end

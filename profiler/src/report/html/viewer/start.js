@@ -5,6 +5,7 @@ async function start() {
   showAbout(facts);
   showNotes(facts);
   showFindings(facts);
+  showWaiting(facts);
   showGil(facts);
   showUsage(facts);
   showQuality(facts);

@@ -1,0 +1,393 @@
+//! Where the wall time of threads goes: on a CPU, waiting for one, or blocked.
+//!
+//! The scheduler's hooks only look up, and write into, what is there already
+//! (rule 2): a thread's clock is made when it is forked, or by userspace.
+//! Totals are exact. Stacks are taken of every [`WAIT_PERIOD_NS`]-th nanosecond
+//! of waiting, as a clock would that only ticks while the thread waits: long
+//! waits always, short ones in proportion to their length. A thread that was
+//! blocked in a system call owes its user stack until it leaves the call,
+//! since its memory cannot be read while another runs.
+
+use aya_ebpf::{
+    bindings::{BPF_NOEXIST, task_struct},
+    helpers::{bpf_get_prandom_u32, bpf_get_task_stack, bpf_ktime_get_ns},
+};
+use profiler_ebpf::{
+    Activity, BLOCKED_KERNEL_FRAMES, Counter, EventKind, STACKS_PER_WINDOW, Source,
+    THINNING_WINDOW_NS, Thinning, ThreadClock, ThreadEvent, WAIT_PERIOD_NS, Window, thread_state,
+};
+
+use super::blocked;
+use crate::{
+    gate,
+    maps::{DUE, EVENTS, NEW_THREAD, THINNING, THREADS, WINDOW, count, setting},
+    task::{Task, read},
+    walk::{self, Context, Waited},
+};
+
+/// Places in [`ThreadClock::due`] and [`ThreadClock::residual`].
+const BLOCKED: usize = 0;
+const QUEUED: usize = 1;
+
+/// A thread stops and another goes on. `state` is the stopping one's
+/// `task_struct.__state`: 0 if it could run on.
+#[inline(always)]
+pub fn switch(preempted: bool, state: u32, previous: Task, next: *mut task_struct) {
+    let Some(window) = WINDOW.get(0) else {
+        return;
+    };
+    // SAFETY: has no precondition.
+    let now = unsafe { bpf_ktime_get_ns() };
+    stop(previous, !preempted && state != 0, state, now, window);
+    go_on(next, now, window);
+}
+
+#[inline(always)]
+fn stop(task: Task, blocks: bool, state: u32, now: u64, window: &Window) {
+    let tid = task.tid();
+    let Some(clock) = THREADS.get_ptr_mut(&tid) else {
+        return;
+    };
+    // SAFETY: the map returned it; a thread's hooks never run at the same time.
+    let clock = unsafe { &mut *clock };
+    if clock.state == thread_state::NOT_WANTED {
+        return;
+    }
+    if clock.process.tgid == 0 {
+        let tgid = task.tgid();
+        if !gate::wanted(task, tgid) {
+            clock.state = thread_state::NOT_WANTED;
+            return;
+        }
+        identify(clock, task, tgid);
+    }
+    begin(clock);
+    charge(clock, Activity::OnCpu, window.part(clock.since, now));
+    clock.since = now;
+    clock.woken = 0;
+    clock.task_state = state;
+    if blocks {
+        clock.activity = blocked::activity(task, state) as u32;
+        clock.state = thread_state::BLOCKED;
+    } else {
+        clock.state = thread_state::PREEMPTED;
+        (clock.queue, clock.queue_throttled) = task.queue();
+    }
+    end(clock);
+}
+
+#[inline(always)]
+fn go_on(next: *mut task_struct, now: u64, window: &Window) {
+    let task = Task(next as u64);
+    let tid = task.tid();
+    let Some(clock) = THREADS.get_ptr_mut(&tid) else {
+        owe(0);
+        return;
+    };
+    // SAFETY: as in `stop`.
+    let clock = unsafe { &mut *clock };
+    if clock.state == thread_state::NOT_WANTED {
+        owe(0);
+        return;
+    }
+    begin(clock);
+    let mut since = clock.since;
+    if clock.state == thread_state::BLOCKED {
+        let woken = if clock.woken == 0 { now } else { clock.woken };
+        let waited = window.part(since, woken);
+        charge_index(clock, clock.activity, waited, true);
+        // Before the window opens, stacks only teach userspace whose tables
+        // it will need.
+        let waited = if window.start == 0 {
+            woken.saturating_sub(since)
+        } else {
+            waited
+        };
+        clock.due[BLOCKED] = due(&mut clock.residual[BLOCKED], waited, now);
+        clock.due_activity = clock.activity;
+        since = woken;
+    }
+    if clock.state != thread_state::ON_CPU {
+        let in_call = clock.state == thread_state::BLOCKED;
+        queued(clock, task, window.part(since, now), in_call, now);
+    }
+    if clock.state == thread_state::BLOCKED && clock.due[BLOCKED] | clock.due[QUEUED] != 0 {
+        kernel_stack(clock, next);
+    }
+    clock.state = thread_state::ON_CPU;
+    clock.since = now;
+    end(clock);
+    owe(u32::from(clock.due[BLOCKED] | clock.due[QUEUED] != 0));
+}
+
+/// Charges time in the run queue, and tells apart what its quota caused.
+#[inline(always)]
+fn queued(clock: &mut ThreadClock, task: Task, waited: u64, in_call: bool, now: u64) {
+    let (queue, throttled) = task.queue();
+    let throttled = if queue != 0 && queue == clock.queue {
+        throttled.wrapping_sub(clock.queue_throttled).min(waited)
+    } else {
+        0
+    };
+    if throttled != 0 {
+        charge(clock, Activity::Throttled, throttled);
+    }
+    let waited = waited - throttled;
+    charge_index(clock, Activity::RunQueue as u32, waited, in_call);
+    if in_call {
+        let weight = due(&mut clock.residual[QUEUED], waited, now);
+        clock.due[QUEUED] = weight;
+    }
+}
+
+/// A blocked thread can run.
+#[inline(always)]
+pub fn wake(task: Task) {
+    let tid = task.tid();
+    let Some(clock) = THREADS.get_ptr_mut(&tid) else {
+        return;
+    };
+    // SAFETY: as in `stop`: it is woken after it stopped, and goes on after.
+    let clock = unsafe { &mut *clock };
+    if clock.state != thread_state::BLOCKED || clock.woken != 0 {
+        return;
+    }
+    // SAFETY: has no precondition.
+    clock.woken = unsafe { bpf_ktime_get_ns() };
+    (clock.queue, clock.queue_throttled) = task.queue();
+}
+
+/// A thread is made, in process context.
+#[inline(always)]
+pub fn created(task: Task, tgid: u32) {
+    if !task.has_user_stack() || !gate::wanted(task, tgid) {
+        return;
+    }
+    let Some(new) = NEW_THREAD.get(0) else {
+        return;
+    };
+    let tid = task.tid();
+    if THREADS.insert(&tid, new, u64::from(BPF_NOEXIST)).is_err() {
+        count(Counter::MapFull as u32);
+        return;
+    }
+    if let Some(clock) = THREADS.get_ptr_mut(&tid) {
+        // SAFETY: the thread does not run yet.
+        let clock = unsafe { &mut *clock };
+        // SAFETY: has no precondition.
+        clock.since = unsafe { bpf_ktime_get_ns() };
+        // SAFETY: as above.
+        let random = u64::from(unsafe { bpf_get_prandom_u32() });
+        clock.residual = [random % WAIT_PERIOD_NS, (random >> 8) % WAIT_PERIOD_NS];
+        (clock.queue, clock.queue_throttled) = task.queue();
+        identify(clock, task, tgid);
+        clock.state = thread_state::PREEMPTED;
+    }
+}
+
+/// Its process runs another program now, which was thread `old`.
+#[inline(always)]
+pub fn executed(task: Task, tgid: u32, old: u32) {
+    if old != tgid {
+        let _ = THREADS.remove(&old);
+    }
+    if let Some(clock) = THREADS.get_ptr_mut(&tgid) {
+        // SAFETY: the running thread's own.
+        identify(unsafe { &mut *clock }, task, tgid);
+    } else {
+        created(task, tgid);
+    }
+}
+
+/// A thread ends, in process context: sends its account.
+#[inline(always)]
+pub fn ended(task: Task, tid: u32) {
+    let Some(clock) = THREADS.get_ptr_mut(&tid) else {
+        return;
+    };
+    // SAFETY: the running thread's own.
+    let clock = unsafe { &mut *clock };
+    let (Some(window), true) = (WINDOW.get(0), clock.process.tgid != 0) else {
+        let _ = THREADS.remove(&tid);
+        return;
+    };
+    // SAFETY: has no precondition.
+    let now = unsafe { bpf_ktime_get_ns() };
+    charge(clock, Activity::OnCpu, window.part(clock.since, now));
+    if window.start != 0 {
+        send(clock, task, tid, now);
+    }
+    let _ = THREADS.remove(&tid);
+}
+
+#[inline(always)]
+fn send(clock: &ThreadClock, task: Task, tid: u32, now: u64) {
+    let Some(mut entry) = EVENTS.reserve_untyped::<ThreadEvent>(0) else {
+        count(Counter::ThreadsLost as u32);
+        return;
+    };
+    let name: [u64; 2] = read(task.0, setting!(offsets.task_comm));
+    let process_name: [u64; 2] = read(task.leader().0, setting!(offsets.task_comm));
+    let event = entry.as_mut_ptr();
+    // SAFETY: the reservation is as large as the event, and every field is
+    // written.
+    unsafe {
+        (*event).kind = EventKind::ThreadEnded as u32;
+        (*event).tid = tid;
+        (*event).time = now;
+        (*event).process = clock.process;
+        (*event).cgroup_v2 = clock.cgroup_v2;
+        (*event).cgroup_v1 = clock.cgroup_v1;
+        core::ptr::addr_of_mut!((*event).thread_name)
+            .cast::<[u64; 2]>()
+            .write_unaligned(name);
+        core::ptr::addr_of_mut!((*event).process_name)
+            .cast::<[u64; 2]>()
+            .write_unaligned(process_name);
+        for index in 0..Activity::COUNT {
+            (*event).spent[index] = clock.spent[index];
+        }
+    }
+    entry.submit(0);
+}
+
+/// A system call returns: the stack of the wait in it, if that is due.
+#[inline(always)]
+pub fn call_returns(context: Context<'_>) {
+    let Some(owed) = DUE.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the map returned it; only this CPU uses it.
+    if unsafe { core::mem::take(&mut *owed) } == 0 {
+        return;
+    }
+    let gate::Verdict::Wanted(wanted) = gate::current() else {
+        return;
+    };
+    let Some(clock) = THREADS.get_ptr_mut(&wanted.tid) else {
+        return;
+    };
+    // SAFETY: the running thread's own, and no hook of the scheduler runs
+    // while this one does: preemption is off.
+    let clock = unsafe { &mut *clock };
+    let [blocked, queued] = core::mem::take(&mut clock.due);
+    if blocked | queued == 0 {
+        return;
+    }
+    walk::record(
+        context,
+        wanted,
+        Source::OffCpu,
+        0,
+        Some(Waited {
+            clock,
+            blocked,
+            queued,
+        }),
+    );
+}
+
+#[inline(always)]
+fn identify(clock: &mut ThreadClock, task: Task, tgid: u32) {
+    clock.process = task.process_key(tgid);
+    clock.cgroup_v2 = task.cgroup_v2();
+    clock.cgroup_v1 = task.cgroup_v1();
+}
+
+#[inline(always)]
+fn charge(clock: &mut ThreadClock, activity: Activity, nanoseconds: u64) {
+    charge_index(clock, activity as u32, nanoseconds, false);
+}
+
+#[inline(always)]
+fn charge_index(clock: &mut ThreadClock, activity: u32, nanoseconds: u64, offered: bool) {
+    if nanoseconds == 0 || activity as usize >= Activity::COUNT {
+        return;
+    }
+    let spent = &mut clock.spent[activity as usize];
+    spent.nanoseconds += nanoseconds;
+    spent.count += 1;
+    if offered {
+        spent.offered += nanoseconds;
+    }
+}
+
+/// Adds a wait to what no stack was taken for yet. Returns the weight of the
+/// stack that is due now, or 0.
+#[inline(always)]
+fn due(residual: &mut u64, waited: u64, now: u64) -> u64 {
+    *residual += waited;
+    if *residual < WAIT_PERIOD_NS {
+        return 0;
+    }
+    let Some(thinning) = THINNING.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: the map returned it; only this CPU uses it.
+    let thinning: &mut Thinning = unsafe { &mut *thinning };
+    if now.wrapping_sub(thinning.window) > THINNING_WINDOW_NS {
+        if thinning.taken < STACKS_PER_WINDOW / 4 {
+            thinning.period /= 2;
+        }
+        thinning.window = now;
+        thinning.taken = 0;
+    }
+    if thinning.period < WAIT_PERIOD_NS {
+        thinning.period = WAIT_PERIOD_NS;
+    }
+    if *residual < thinning.period {
+        return 0;
+    }
+    if thinning.taken >= STACKS_PER_WINDOW {
+        if thinning.taken == STACKS_PER_WINDOW && thinning.period < WAIT_PERIOD_NS << 20 {
+            thinning.period *= 2;
+            thinning.taken += 1;
+        }
+        count(Counter::WaitsThinned as u32);
+        return 0;
+    }
+    thinning.taken += 1;
+    let rest = *residual % thinning.period;
+    let weight = *residual - rest;
+    *residual = rest;
+    weight
+}
+
+/// Where in the kernel a thread that goes on was blocked.
+#[inline(always)]
+fn kernel_stack(clock: &mut ThreadClock, next: *mut task_struct) {
+    // SAFETY: the kernel writes at most the size given; `next` is the
+    // tracepoint's argument.
+    let bytes = unsafe {
+        bpf_get_task_stack(
+            next,
+            clock.kernel_stack.as_mut_ptr().cast(),
+            (BLOCKED_KERNEL_FRAMES * 8) as u32,
+            0,
+        )
+    };
+    clock.kernel_frames = if bytes > 0 { bytes as u32 / 8 } else { 0 };
+}
+
+#[inline(always)]
+fn owe(stack: u32) {
+    if let Some(owed) = DUE.get_ptr_mut(0) {
+        // SAFETY: the map returned it; only this CPU uses it.
+        unsafe { *owed = stack };
+    }
+}
+
+/// Userspace copies clocks while they run: see [`ThreadClock::changing`].
+#[inline(always)]
+fn begin(clock: &mut ThreadClock) {
+    let next = clock.changing.wrapping_add(1);
+    // SAFETY: a plain field; volatile, so that it is written first.
+    unsafe { core::ptr::addr_of_mut!(clock.changing).write_volatile(next) };
+}
+
+#[inline(always)]
+fn end(clock: &mut ThreadClock) {
+    let next = clock.changing;
+    // SAFETY: as above, written last.
+    unsafe { core::ptr::addr_of_mut!(clock.changed).write_volatile(next) };
+}

@@ -1,0 +1,111 @@
+//! The account of threads: the scheduler's hooks, and the clocks they keep.
+
+use aya::{
+    Btf,
+    maps::MapError,
+    programs::{BtfTracePoint, RawTracePoint},
+};
+use profiler_ebpf::{ThreadClock, Window};
+
+use super::{
+    Shared,
+    kernel::{Kernel, KernelError},
+};
+
+const SWITCH: &str = "thread_switch";
+/// The other hooks, by program and tracepoint.
+const HOOKS: [(&str, &str); 2] = [("thread_wake", "sched_wakeup"), ("call_return", "sys_exit")];
+
+/// `BPF_NOEXIST`: a clock that the kernel side made knows better.
+const NO_EXIST: u64 = 1;
+/// How often a clock that changes is read again.
+const ATTEMPTS: usize = 8;
+
+impl Kernel {
+    /// Follows threads from now on; what they do is accounted for from
+    /// [`Self::open_window`] on.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses one of the hooks. None stays attached then.
+    pub fn follow_threads(&mut self) -> Result<(), KernelError> {
+        let followed = self.attach_all();
+        if followed.is_err() {
+            self.leave_threads();
+        }
+        followed
+    }
+
+    fn attach_all(&mut self) -> Result<(), KernelError> {
+        let btf = Btf::from_sys_fs().map_err(|error| KernelError::Load(error.into()))?;
+        let program: &mut BtfTracePoint = self
+            .ebpf
+            .program_mut(SWITCH)
+            .and_then(|program| program.try_into().ok())
+            .ok_or(KernelError::Incomplete(SWITCH))?;
+        program
+            .load("sched_switch", &btf)
+            .and_then(|()| program.attach())
+            .map_err(|source| KernelError::Program {
+                name: SWITCH,
+                source: source.into(),
+            })?;
+        for (name, tracepoint) in HOOKS {
+            self.attach_tracepoint(name, tracepoint)?;
+        }
+        Ok(())
+    }
+
+    /// Detaches the hooks, as far as they are there.
+    pub fn leave_threads(&mut self) {
+        if let Some(program) = self.ebpf.program_mut(SWITCH)
+            && let Ok(program) = <&mut BtfTracePoint>::try_from(program)
+        {
+            // It fails when it was not loaded, which is what we want.
+            let _ = program.unload();
+        }
+        for (name, _) in HOOKS {
+            if let Some(program) = self.ebpf.program_mut(name)
+                && let Ok(program) = <&mut RawTracePoint>::try_from(program)
+            {
+                let _ = program.unload();
+            }
+        }
+    }
+
+    /// Adds a thread that was there before its process was followed. Does
+    /// nothing when it is followed already.
+    pub fn follow_thread(&mut self, tid: u32, clock: ThreadClock) -> Result<(), KernelError> {
+        match self.threads.insert(tid, Shared(clock), NO_EXIST) {
+            Err(MapError::SyscallError(error))
+                if error.io_error.kind() == std::io::ErrorKind::AlreadyExists =>
+            {
+                Ok(())
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Sets what is accounted for; see [`Window`].
+    pub fn set_window(&mut self, window: Window) -> Result<(), KernelError> {
+        Ok(self.window.set(0, Shared(window), 0)?)
+    }
+
+    /// The clocks of all threads that are there. One that changes faster than
+    /// it can be read is left out.
+    pub fn threads(&self) -> Vec<(u32, ThreadClock)> {
+        self.threads
+            .keys()
+            .filter_map(|tid| {
+                let tid = tid.ok()?;
+                for _ in 0..ATTEMPTS {
+                    let clock = self.threads.get(&tid, 0).ok()?.0;
+                    if clock.changing == clock.changed {
+                        return Some((tid, clock));
+                    }
+                }
+                None
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,353 @@
+//! The account of every thread's wall time: threads that were there before the
+//! recording are told to the kernel side, and what it counted is collected.
+
+use std::{collections::BTreeMap, fs, io::Read as _, path::Path};
+
+use profiler_ebpf::{
+    Activity, Descriptor, ProcessKey, TICK_NS, ThreadClock, ThreadEvent, WAIT_PERIOD_NS, Wait,
+    Window, thread_state, transfer, wait_of_call,
+};
+use rustc_hash::FxHashMap;
+
+use super::{
+    intake::Intake,
+    waits::{self, Clocks},
+};
+use crate::{
+    bpf::Kernel,
+    containers::Containers,
+    process::start_ticks,
+    profile::{self, ContainerId, Note, NoteKind, ThreadAccount, ThreadId},
+};
+
+/// `PF_KTHREAD`, include/linux/sched.h.
+const KERNEL_THREAD: u64 = 0x0020_0000;
+
+/// More threads than there are now, for those that come.
+pub fn room() -> u32 {
+    let now = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| tids(entry.ok()?.file_name().to_str()?.parse().ok()?))
+        .map(|tids| tids.len() as u32)
+        .sum::<u32>();
+    (2 * now).clamp(1 << 12, 1 << 16)
+}
+
+/// A thread that was there before us, as `/proc` tells it.
+struct Known {
+    tgid: u32,
+    start_ticks: u64,
+    cgroups: (u64, u64),
+}
+
+/// What is followed, and how it went.
+#[derive(Default)]
+pub struct Threads {
+    /// Why nothing is; `None` while all is well.
+    refused: Option<String>,
+    off: bool,
+    window: Option<Window>,
+    known: FxHashMap<u32, Known>,
+    /// Threads that did not fit the kernel side's map.
+    not_taken: u64,
+    accounts: BTreeMap<ThreadId, Clocks>,
+}
+
+impl Threads {
+    /// Attaches the hooks and tells the kernel side of the threads of the
+    /// processes that pass `wanted`, by process id and cgroups.
+    pub fn start(
+        kernel: &mut Kernel,
+        containers: &Containers,
+        mut wanted: impl FnMut(u32, (u64, u64)) -> bool,
+    ) -> Self {
+        let mut threads = Self::default();
+        if let Err(error) = kernel.follow_threads() {
+            // Without what the verifier said, which fills pages.
+            let text = error.to_string();
+            let text = text.split(". Verifier output").next().unwrap_or_default();
+            threads.refused = Some(text.to_owned());
+            return threads;
+        }
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(tgid) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            else {
+                continue;
+            };
+            let cgroups = containers.cgroups_of(tgid);
+            if wanted(tgid, cgroups) {
+                threads.tell(kernel, tgid, cgroups);
+            }
+        }
+        threads
+    }
+
+    /// Threads are not followed in this recording.
+    pub fn off() -> Self {
+        Self {
+            off: true,
+            ..Self::default()
+        }
+    }
+
+    fn tell(&mut self, kernel: &mut Kernel, tgid: u32, cgroups: (u64, u64)) {
+        let (Some(tids), Some(start_ticks)) = (tids(tgid), start_ticks(tgid)) else {
+            return;
+        };
+        for tid in tids {
+            let Some(clock) = clock(tgid, tid, cgroups) else {
+                continue;
+            };
+            if kernel.follow_thread(tid, clock).is_err() {
+                self.not_taken += 1;
+                continue;
+            }
+            let known = Known {
+                tgid,
+                start_ticks,
+                cgroups,
+            };
+            self.known.insert(tid, known);
+        }
+    }
+
+    fn follows(&self) -> bool {
+        self.refused.is_none() && !self.off
+    }
+
+    /// Accounts for what threads do from now on.
+    pub fn open_window(&mut self, kernel: &mut Kernel) {
+        self.accounts.clear();
+        let window = Window {
+            start: now(),
+            end: 0,
+        };
+        if self.follows() && kernel.set_window(window).is_ok() {
+            self.window = Some(window);
+        }
+    }
+
+    /// A thread ended. Its account is its own when its process took samples;
+    /// those of all others of a name are added up, since there can be thousands
+    /// a second.
+    pub fn ended(&mut self, event: &ThreadEvent, container: ContainerId, intake: &mut Intake) {
+        if self.window.is_some() {
+            let thread = intake.ended_thread(event, container);
+            waits::add(self.accounts.entry(thread).or_default(), &event.spent);
+        }
+    }
+
+    /// Accounts for nothing any more.
+    pub fn close_window(&mut self, kernel: &mut Kernel) {
+        if let Some(window) = &mut self.window {
+            window.end = now();
+            // Read below all the same, as it is at the moment then.
+            let _ = kernel.set_window(*window);
+            kernel.leave_threads();
+        }
+    }
+
+    /// What every thread did; threads that took no sample become known to
+    /// `intake`.
+    pub fn finish(
+        mut self,
+        kernel: &Kernel,
+        containers: &mut Containers,
+        intake: &mut Intake,
+        notes: &mut Vec<Note>,
+    ) -> Vec<ThreadAccount> {
+        let mut note = |text: String| {
+            notes.push(Note {
+                kind: NoteKind::Missing,
+                text,
+            });
+        };
+        if let Some(why) = &self.refused {
+            note(format!("waiting is not recorded: {why}"));
+        }
+        if self.not_taken > 0 {
+            note(format!(
+                "{} threads did not fit the table of threads: their time is not accounted for",
+                self.not_taken
+            ));
+        }
+        let Some(window) = self.window else {
+            return Vec::new();
+        };
+        let mut accounts = std::mem::take(&mut self.accounts);
+        for (tid, mut clock) in kernel.threads() {
+            if clock.state == thread_state::NOT_WANTED {
+                continue;
+            }
+            settle(&mut clock, window);
+            if let Some(thread) = self.thread(tid, &clock, containers, intake) {
+                waits::add(accounts.entry(thread).or_default(), &clock.spent);
+            }
+        }
+        waits::settle(intake, &accounts)
+    }
+
+    fn thread(
+        &self,
+        tid: u32,
+        clock: &ThreadClock,
+        containers: &mut Containers,
+        intake: &mut Intake,
+    ) -> Option<ThreadId> {
+        let known = self.known.get(&tid);
+        let (key, cgroups) = if clock.process.tgid == 0 {
+            // It never stopped or went on: what /proc said stands.
+            let known = known?;
+            let key = intake
+                .process_started(known.tgid, known.start_ticks)
+                .unwrap_or(ProcessKey {
+                    tgid: known.tgid,
+                    exec_id: 0,
+                    start_boottime: known.start_ticks * TICK_NS,
+                });
+            (key, known.cgroups)
+        } else {
+            (clock.process, (clock.cgroup_v2, clock.cgroup_v1))
+        };
+        let container: ContainerId = containers.resolve(cgroups.0, cgroups.1, key.tgid);
+        let comm = |path: String| {
+            fs::read_to_string(path)
+                .map(|name| name.trim_end_matches('\n').to_owned())
+                .unwrap_or_default()
+        };
+        Some(intake.quiet_thread(
+            key,
+            container,
+            tid,
+            (
+                || comm(format!("/proc/{}/comm", key.tgid)),
+                || comm(format!("/proc/{}/task/{tid}/comm", key.tgid)),
+            ),
+            super::command_line,
+        ))
+    }
+}
+
+/// An activity as the kernel side numbers them.
+pub fn activity(number: u32) -> profile::Activity {
+    profile::Activity::ALL
+        .get(number as usize)
+        .copied()
+        .unwrap_or(profile::Activity::Other)
+}
+
+/// Charges the interval that a thread is in when the window ends.
+fn settle(clock: &mut ThreadClock, window: Window) {
+    let mut charge = |activity: u32, start, end| {
+        if let Some(spent) = clock.spent.get_mut(activity as usize) {
+            spent.nanoseconds += window.part(start, end);
+        }
+    };
+    let end = window.end;
+    let queue = Activity::RunQueue as u32;
+    match clock.state {
+        thread_state::BLOCKED if clock.woken != 0 => {
+            charge(clock.activity, clock.since, clock.woken);
+            charge(queue, clock.woken, end);
+        }
+        thread_state::BLOCKED => charge(clock.activity, clock.since, end),
+        thread_state::PREEMPTED => charge(queue, clock.since, end),
+        _ => charge(Activity::OnCpu as u32, clock.since, end),
+    }
+}
+
+fn tids(tgid: u32) -> Option<Vec<u32>> {
+    let tids = fs::read_dir(format!("/proc/{tgid}/task"))
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    Some(tids)
+}
+
+/// The clock that a thread begins with; `None` for a kernel thread, or one that
+/// is gone.
+fn clock(tgid: u32, tid: u32, cgroups: (u64, u64)) -> Option<ThreadClock> {
+    let task = format!("/proc/{tgid}/task/{tid}");
+    let stat = fs::read(format!("{task}/stat")).ok()?;
+    // The name, field 2, may hold anything; the last parenthesis ends it.
+    let after = stat.iter().rposition(|&byte| byte == b')')? + 2;
+    let fields: Vec<&str> = std::str::from_utf8(stat.get(after..)?)
+        .ok()?
+        .split(' ')
+        .collect();
+    let flags: u64 = fields.get(9 - 3)?.parse().ok()?;
+    if flags & KERNEL_THREAD != 0 {
+        return None;
+    }
+    let now = now();
+    // Where in the period it begins must not be the same for all.
+    let mut random = [0; 16];
+    fs::File::open("/dev/urandom")
+        .ok()?
+        .read_exact(&mut random)
+        .ok()?;
+    let random = u128::from_ne_bytes(random);
+    let phase = |part: u64| part % WAIT_PERIOD_NS;
+    let mut clock = ThreadClock {
+        since: now,
+        cgroup_v2: cgroups.0,
+        cgroup_v1: cgroups.1,
+        residual: [phase(random as u64), phase((random >> 64) as u64)],
+        ..ThreadClock::NEW
+    };
+    match *fields.first()? {
+        "R" => {}
+        "T" | "t" => {
+            clock.state = thread_state::BLOCKED;
+            clock.activity = Activity::Stopped as u32;
+        }
+        _ => {
+            clock.state = thread_state::BLOCKED;
+            clock.activity = wait(tgid, Path::new(&task)) as u32;
+        }
+    }
+    Some(clock)
+}
+
+/// What a blocked thread waits for, by `/proc/PID/task/TID/syscall`: the same
+/// that the kernel side finds for itself.
+fn wait(tgid: u32, task: &Path) -> Activity {
+    let text = fs::read_to_string(task.join("syscall")).unwrap_or_default();
+    let mut words = text.split_whitespace();
+    // "running" when it woke meanwhile, -1 in an exception.
+    let number = match words.next().and_then(|word| word.parse::<i64>().ok()) {
+        Some(number) => number as u64,
+        None => return Activity::Other,
+    };
+    let argument = words
+        .next()
+        .and_then(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok());
+    let descriptor = || {
+        let target = fs::read_link(format!("/proc/{tgid}/fd/{}", argument.unwrap_or(u64::MAX)));
+        match target
+            .as_deref()
+            .map(|path| path.to_string_lossy().into_owned())
+        {
+            Ok(path) if path.starts_with("socket:") => Descriptor::Socket,
+            Ok(path) if path.starts_with("pipe:") => Descriptor::Pipe,
+            Ok(path) if path.starts_with('/') && !path.starts_with("/dev/") => Descriptor::File,
+            _ => Descriptor::Other,
+        }
+    };
+    match wait_of_call(number) {
+        Wait::For(activity) => activity,
+        Wait::Read => transfer(false, descriptor()),
+        Wait::Write => transfer(true, descriptor()),
+        Wait::PollSome => Activity::Poll,
+    }
+}
+
+/// `CLOCK_MONOTONIC`, nanoseconds, as `bpf_ktime_get_ns`.
+fn now() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}

@@ -1,0 +1,381 @@
+//! Wall time of threads that wait in known ways: against what the scheduler
+//! itself says of them, and against the way they were built.
+use std::{collections::BTreeMap, fs, path::Path, process::Command, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tests::{
+    cgroups::{self, Log},
+    folded::Folded,
+    measurement::measured,
+    process::Process,
+    profiler, programs,
+};
+
+/// Largest error of a thread's wall time, in percent of it.
+const WALL_ERROR: f64 = 2.0;
+/// Largest error of a part, in points.
+const PART_ERROR: f64 = 3.0;
+/// Part of the blocked time that must have the reason by construction; the
+/// rest are waits for the C library's own locks and the like.
+const REASON: f64 = 95.0;
+/// Part of the waits with a stack that must show where the thread waits.
+const STACKS: f64 = 98.0;
+
+/// Threads by name: why they are blocked, and in which function.
+const THREADS: &[(&str, &str, &str)] = &[
+    ("locks", "lock", "want_the_lock"),
+    ("sleeps", "sleep", "sleep_a_while"),
+    ("pipes", "pipe", "read_the_pipe"),
+    ("network", "network_read", "receive"),
+    ("client", "network_read", "poll_the_peer"),
+    ("idles", "poll", "park"),
+    ("children", "child", "wait_for_a_child"),
+    ("reads", "disk_read", "read_the_disk"),
+    ("syncs", "sync", "sync_the_disk"),
+];
+
+struct Recording {
+    report: Value,
+    waits: Folded,
+    /// How much its counters moved in the same time. Of threads: nanoseconds on
+    /// a CPU and in the run queue, in the order of the threads asked for.
+    scheduler: Vec<f64>,
+}
+
+/// Records a process while `/proc/PID/task/TID/schedstat` of its threads
+/// (Documentation/scheduler/sched-stats.rst) is read.
+fn record(pid: u32, tids: &[u32]) -> Result<Recording> {
+    let paths: Vec<_> = tids
+        .iter()
+        .map(|tid| format!("/proc/{pid}/task/{tid}/schedstat"))
+        .collect();
+    record_beside(pid, move || {
+        let mut numbers = Vec::new();
+        for path in &paths {
+            let text = fs::read_to_string(path)?;
+            for number in text.split_whitespace().take(2) {
+                numbers.push(number.parse()?);
+            }
+        }
+        Ok(numbers)
+    })
+}
+
+/// Records a process while counters of the scheduler are read.
+fn record_beside(
+    pid: u32,
+    counters: impl Fn() -> Result<Vec<f64>> + Send + 'static,
+) -> Result<Recording> {
+    let scratch = tempfile::tempdir()?;
+    let saved = scratch.path().join("x.profile");
+    let log = Log::of(counters);
+    let pid = pid.to_string();
+    let options = ["--mode", "system", "--duration", "5", "--pid", &pid];
+    let path = saved.to_str().context("a path in UTF-8")?;
+    let output = profiler::run(&[&options[..], &["--output", path]].concat())?;
+    ensure!(output.status.success(), "{}", profiler::messages(&output));
+    let report: Value = serde_json::from_str(&profiler::render(&saved, "json")?)?;
+    let about = |name: &str| {
+        report["about"][name]
+            .as_f64()
+            .context("about the recording")
+    };
+    let start = about("start_unix_ms")? / 1e3;
+    let scheduler = log.between(start, start + about("duration_ns")? / 1e9)?;
+    let waits = profiler::render_with(&saved, &["--format", "folded", "--source", "off-cpu"])?;
+    Ok(Recording {
+        waits: Folded::parse(&waits)?,
+        report,
+        scheduler,
+    })
+}
+
+/// Thread ids by name; the names are those of one thread each.
+fn threads(pid: u32) -> Result<BTreeMap<String, u32>> {
+    let mut threads = BTreeMap::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let entry = entry?;
+        let name = fs::read_to_string(entry.path().join("comm"))?;
+        let tid = entry.file_name().to_string_lossy().parse()?;
+        threads.insert(name.trim().to_owned(), tid);
+    }
+    Ok(threads)
+}
+
+fn row(report: &Value, tid: u32) -> Result<&Value> {
+    report["waiting"]["busiest_threads"]
+        .as_array()
+        .and_then(|rows| rows.iter().find(|row| row["tid"] == tid))
+        .with_context(|| format!("no account of thread {tid}: {}", report["notes"]))
+}
+
+fn of(row: &Value, activity: &str) -> f64 {
+    row["activities"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|entry| entry["activity"] == activity)
+        .filter_map(|entry| entry["ns"].as_f64())
+        .sum()
+}
+
+#[test]
+fn every_wait_by_reason_and_stack() -> Result<()> {
+    let program = programs::build()?.join("waits");
+    // On a disk, which /tmp need not be.
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let target = Process::spawn(Command::new(program).arg(directory.path()))?;
+    measured(|| {
+        std::thread::sleep(Duration::from_secs(1));
+        let by_name = threads(target.pid())?;
+        let tids: Vec<u32> = THREADS
+            .iter()
+            .map(|(name, ..)| by_name.get(*name).copied().context(*name))
+            .collect::<Result<_>>()?;
+        let recording = record(target.pid(), &tids)?;
+        let wall = recording.report["about"]["duration_ns"]
+            .as_f64()
+            .context("no duration")?;
+        let mut wrong = Vec::new();
+        for ((thread, tid), scheduler) in
+            THREADS.iter().zip(&tids).zip(recording.scheduler.chunks(2))
+        {
+            let row = row(&recording.report, *tid)?;
+            if let Err(error) = check_account(thread, row, wall, scheduler) {
+                wrong.push(format!("{error:#}"));
+            }
+        }
+        for thread in THREADS {
+            if let Err(error) = check_stacks(thread, &recording.waits) {
+                wrong.push(format!("{error:#}"));
+            }
+        }
+        ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+        Ok(())
+    })
+}
+
+fn check_account(
+    &(name, reason, _): &(&str, &str, &str),
+    row: &Value,
+    wall: f64,
+    scheduler: &[f64],
+) -> Result<()> {
+    let number = |field: &str| row[field].as_f64().unwrap_or_default();
+    let sum =
+        number("on_cpu_ns") + number("run_queue_ns") + number("blocked_ns") + number("idle_ns");
+    let percent = |part: f64| 100.0 * part / wall;
+    let expected = [
+        percent(scheduler[0]),
+        percent(scheduler[1]),
+        percent(wall - scheduler[0] - scheduler[1]),
+    ];
+    let found = [
+        percent(number("on_cpu_ns")),
+        percent(number("run_queue_ns")),
+        percent(number("blocked_ns") + number("idle_ns")),
+    ];
+    let of_reason = 100.0 * of(row, reason) / (number("blocked_ns") + number("idle_ns"));
+    println!(
+        "{name:<9} expected {expected:5.1?} found {found:5.1?} wall {:6.2} %, {of_reason:5.1} % {reason}",
+        percent(sum)
+    );
+    ensure!(
+        (percent(sum) - 100.0).abs() <= WALL_ERROR,
+        "{name}: {:.2} % of its wall time are accounted for",
+        percent(sum)
+    );
+    for (expected, found) in expected.iter().zip(found) {
+        ensure!(
+            (expected - found).abs() <= PART_ERROR,
+            "{name}: {found:.1} % instead of {expected:.1} %"
+        );
+    }
+    ensure!(
+        of_reason >= REASON,
+        "{name}: only {of_reason:.1} % of the blocked time is {reason}: {}",
+        row["activities"]
+    );
+    Ok(())
+}
+
+fn check_stacks(&(name, _, function): &(&str, &str, &str), waits: &Folded) -> Result<()> {
+    let of_thread = |stack: &&tests::folded::Stack| {
+        stack.has(name) && stack.has("start_thread") && !stack.has("[run queue]")
+    };
+    let all: f64 = waits
+        .stacks
+        .iter()
+        .filter(of_thread)
+        .map(|stack| stack.weight)
+        .sum();
+    let there: f64 = waits
+        .stacks
+        .iter()
+        .filter(of_thread)
+        .filter(|stack| stack.has(function))
+        .map(|stack| stack.weight)
+        .sum();
+    let share = 100.0 * there / all;
+    println!(
+        "{name:<9} {share:6.2} % of {:.2} s in {function}",
+        all / 1e9
+    );
+    ensure!(
+        share >= STACKS && all > 1e9,
+        "{name}: {share:.2} % of {all} ns waits in {function}:{}",
+        waits.examples(|stack| stack.has(name))
+    );
+    Ok(())
+}
+
+/// Two threads that only run, on one CPU: each gets half of it and waits for the
+/// other half.
+#[test]
+fn waits_for_a_cpu() -> Result<()> {
+    let program = programs::build()?.join("waits");
+    let target = Process::spawn(
+        Command::new("taskset")
+            .args(["-c", "0"])
+            .arg(program)
+            .args(["spin", "2"]),
+    )?;
+    measured(|| {
+        std::thread::sleep(Duration::from_secs(1));
+        let tids: Vec<u32> = fs::read_dir(format!("/proc/{}/task", target.pid()))?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter(|&tid| tid != target.pid())
+            .collect();
+        let recording = record(target.pid(), &tids)?;
+        let wall = recording.report["about"]["duration_ns"]
+            .as_f64()
+            .context("no duration")?;
+        let mut queued = 0.0;
+        for (tid, scheduler) in tids.iter().zip(recording.scheduler.chunks(2)) {
+            let row = row(&recording.report, *tid)?;
+            check_account(
+                &("spins", "other", ""),
+                &with_some_block(row),
+                wall,
+                scheduler,
+            )?;
+            queued += of(row, "run_queue");
+        }
+        ensure!(
+            queued > 0.8 * wall,
+            "two threads on one CPU waited only {:.1} % of the time for it",
+            100.0 * queued / wall
+        );
+        Ok(())
+    })
+}
+
+/// They never block, so no reason can be checked.
+fn with_some_block(row: &Value) -> Value {
+    let mut row = row.clone();
+    row["activities"] = serde_json::json!([{ "activity": "other", "ns": row["blocked_ns"] }]);
+    if row["blocked_ns"] == 0 {
+        row["blocked_ns"] = 1.into();
+        row["activities"][0]["ns"] = 1.into();
+    }
+    row
+}
+
+/// A group of its own in version 1's controller of CPU time, with a quota.
+struct Quota(std::path::PathBuf);
+
+impl Quota {
+    const PERCENT: u32 = 30;
+
+    fn make() -> Result<Option<Self>> {
+        let mount = cgroups::mounts().into_iter().find(|(_, kind, options)| {
+            kind == "cgroup" && options.split(',').any(|word| word == "cpu")
+        });
+        let Some((mount, ..)) = mount else {
+            return Ok(None);
+        };
+        let path = mount.join(format!("profiler-test-{}", std::process::id()));
+        fs::create_dir(&path)?;
+        let quota = Self(path);
+        fs::write(quota.0.join("cpu.cfs_period_us"), "100000")?;
+        let micros = (Self::PERCENT * 1000).to_string();
+        fs::write(quota.0.join("cpu.cfs_quota_us"), micros)?;
+        Ok(Some(quota))
+    }
+}
+
+/// Nanoseconds that run queues of a group were throttled, all CPUs together:
+/// `throttled_time` of `cpu.stat` (Documentation/scheduler/sched-bwc.rst).
+fn throttled_time(group: &Path) -> Result<f64> {
+    let text = fs::read_to_string(group.join("cpu.stat"))?;
+    let number = text
+        .lines()
+        .find_map(|line| line.strip_prefix("throttled_time "))
+        .context("no throttled_time")?;
+    Ok(number.trim().parse()?)
+}
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        let path = self.0.clone();
+        // Busy until its last process is gone.
+        tests::process::until(Duration::from_secs(5), || fs::remove_dir(&path).is_ok());
+    }
+}
+
+/// A group may use 30 % of a CPU, and its one thread wants all of it.
+#[test]
+fn throttled_by_a_quota() -> Result<()> {
+    let Some(quota) = Quota::make()? else {
+        println!("this host has no cgroup version 1 with CPU quotas");
+        return Ok(());
+    };
+    let program = programs::build()?.join("waits");
+    let target = Process::spawn(Command::new(program).args(["spin", "1"]))?;
+    fs::write(quota.0.join("cgroup.procs"), target.pid().to_string())?;
+    let checked = measured(|| {
+        std::thread::sleep(Duration::from_secs(1));
+        let group = quota.0.clone();
+        let recording = record_beside(target.pid(), move || Ok(vec![throttled_time(&group)?]))?;
+        let waiting = &recording.report["waiting"];
+        let rows = waiting["processes"].as_array().context("no processes")?;
+        let row = rows
+            .iter()
+            .find(|row| row["pid"] == target.pid())
+            .context("no account")?;
+        let (on_cpu, throttled, queue) = (
+            of(row, "on_cpu"),
+            of(row, "throttled"),
+            of(row, "run_queue"),
+        );
+        let wall = recording.report["about"]["duration_ns"]
+            .as_f64()
+            .context("no duration")?;
+        let percent = |part: f64| 100.0 * part / wall;
+        let expected = recording.scheduler[0];
+        println!(
+            "of a CPU: {:.1} % used, {:.1} % throttled, by cpu.stat {:.1} %, {:.1} % queued",
+            percent(on_cpu),
+            percent(throttled),
+            percent(expected),
+            percent(queue)
+        );
+        ensure!(
+            percent(on_cpu) < f64::from(Quota::PERCENT) + PART_ERROR && percent(expected) > 10.0,
+            "it used {:.1} % of a CPU and was throttled {:.1} % of the time",
+            percent(on_cpu),
+            percent(expected)
+        );
+        ensure!(
+            (percent(throttled) - percent(expected)).abs() < PART_ERROR,
+            "throttled {:.1} % of the time instead of {:.1} %",
+            percent(throttled),
+            percent(expected)
+        );
+        Ok(())
+    });
+    drop(target);
+    drop(quota);
+    checked
+}
