@@ -7,8 +7,9 @@ use aya_ebpf::{
 };
 use profiler_ebpf::{
     Block, Counter, Executable, Gils, KernelOffsets, MAX_EXECUTABLES, MAX_GIL_WAITS, MAX_GILS,
-    MAX_MAPPINGS, MAX_PROCESSES, MAX_PYTHONS, MAX_THREADS, MAX_V8S, MAX_WANTED, Mapping,
-    ProcessEntry, PythonRuntime, RING_BYTES, Settings, Thinning, ThreadClock, V8Runtime, Window,
+    MAX_MAPPINGS, MAX_PROCESSES, MAX_PYTHONS, MAX_TABLES, MAX_THREADS, MAX_V8S, MAX_WANTED,
+    Mapping, ProcessEntry, PythonRuntime, RING_BYTES, Settings, Thinning, ThreadClock, V8Runtime,
+    Window,
 };
 
 use crate::walk::Record;
@@ -122,7 +123,7 @@ pub static V8S: Array<V8Runtime, MAX_V8S> = Array::new();
 pub type Table = Array<Block, 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
 
 #[btf_map]
-pub static TABLES: ArrayOfMaps<Table, MAX_EXECUTABLES> = ArrayOfMaps::new();
+pub static TABLES: ArrayOfMaps<Table, MAX_TABLES> = ArrayOfMaps::new();
 
 #[btf_map]
 pub static WANTED_PROCESSES: HashMap<u32, u32, MAX_WANTED> = HashMap::new();

@@ -137,6 +137,9 @@ pub const MAX_MAPPINGS: usize = 1 << 17;
 pub const MAX_PROCESSES: usize = 1 << 15;
 /// Executables known at one time. A slot is `0 .. MAX_EXECUTABLES`.
 pub const MAX_EXECUTABLES: usize = 1 << 13;
+/// Unwind tables at one time: as many as there may be executables, should no
+/// two of them share one.
+pub const MAX_TABLES: usize = MAX_EXECUTABLES;
 /// Entries in each of `WANTED_PROCESSES` and `WANTED_CGROUPS`.
 pub const MAX_WANTED: usize = 1 << 14;
 /// Bytes of the event ring, unless userspace asks for more: 4 MiB.

@@ -1,7 +1,7 @@
 //! The unwind table of an executable, as the walker reads it.
 //!
-//! One table is one inner map of `TABLES`: an array of [`Block`]s of one cache
-//! line. It holds, in this order and each starting on a block:
+//! One table is one inner map of `TABLES`, found by [`Executable::table`]: an
+//! array of [`Block`]s of one cache line. It holds, in this order and each starting on a block:
 //!
 //! 1. the **directory**: one [`Page`] for every [`PAGE_SIZE`] bytes of
 //!    address, from [`Executable::base`] on;
@@ -200,6 +200,9 @@ pub struct Executable {
     pub runtime: u32,
     /// Its description in `PYTHONS` or `V8S`.
     pub runtime_index: u32,
+    /// Its table in `TABLES`; executables of the same contents share one.
+    pub table: u32,
+    pub reserved: u32,
     /// ELF virtual addresses of the interpreter's own code: CPython's
     /// evaluator and its cold part, V8's embedded builtins.
     pub interpreter: [CodeRange; 2],

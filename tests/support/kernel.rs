@@ -52,6 +52,17 @@ impl Loaded {
         Ok(counts)
     }
 
+    /// Slots of the profiler's unwind tables that are in use, of one that was
+    /// not there before.
+    pub fn tables(&self, before: &Self) -> Result<usize> {
+        let (id, _) = self
+            .maps
+            .iter()
+            .find(|(id, (name, _))| name == "TABLES" && !before.maps.contains_key(id))
+            .context("no TABLES")?;
+        dump(*id)
+    }
+
     /// Fails unless all that was added has gone. The kernel frees programs a
     /// moment after their last user, so it is asked for a while.
     pub fn check_gone(&self) -> Result<()> {

@@ -98,8 +98,8 @@ fn in_block(index: u32) -> usize {
 /// `offset` in `page`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn find_rule(executable: u32, page: u32, offset: u32, rows_block: u32) -> u32 {
-    let Some(table) = TABLES.get(executable) else {
+pub extern "C" fn find_rule(table: u32, page: u32, offset: u32, rows_block: u32) -> u32 {
+    let Some(table) = TABLES.get(table) else {
         return NOT_FOUND;
     };
     let Some(directory) = table.get(page / PAGES_PER_BLOCK) else {
@@ -223,7 +223,7 @@ fn advance(record: &mut Record) -> Result<(), Outcome> {
         return Ok(());
     }
     let rule = match info.state {
-        state::READY => rule_at(executable, info, virtual_address),
+        state::READY => rule_at(info, virtual_address),
         state::FRAME_POINTERS => None,
         state::UNAVAILABLE => {
             push(record, Frame::pack_native(executable, virtual_address));
@@ -280,22 +280,18 @@ fn leave_evaluator(
 }
 
 #[inline(always)]
-fn rule_at(
-    executable: u32,
-    info: &profiler_ebpf::Executable,
-    virtual_address: u64,
-) -> Option<&'static Rule> {
+fn rule_at(info: &profiler_ebpf::Executable, virtual_address: u64) -> Option<&'static Rule> {
     let relative = virtual_address.wrapping_sub(info.base);
     let page = relative >> PAGE_BITS;
     if page >= u64::from(info.page_count) {
         return None;
     }
     let offset = relative as u32 & ((1 << PAGE_BITS) - 1);
-    let index = find_rule(executable, page as u32, offset, info.rows_block);
+    let index = find_rule(info.table, page as u32, offset, info.rows_block);
     if index == NOT_FOUND {
         return None;
     }
-    let table = TABLES.get(executable)?;
+    let table = TABLES.get(info.table)?;
     let block = table.get(info.rules_block.wrapping_add(index / RULES_PER_BLOCK))?;
     let word = ((index % RULES_PER_BLOCK) * 4) as usize & 12;
     // SAFETY: a rule is 4 words long and starts at word 0, 4, 8 or 12 of a

@@ -5,32 +5,28 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use profiler_ebpf::{
-    Executable as KernelExecutable, MAX_EXECUTABLES, ThreadSpecific, interpreter, state,
-};
-use rustc_hash::{FxHashMap, FxHashSet};
+use profiler_ebpf::{Executable as KernelExecutable, ThreadSpecific, interpreter, state};
+use rustc_hash::FxHashMap;
 
 use super::{
     Image, ImageError, MapsEntry,
     image::Parts,
+    slots::Slots,
+    tables::{Contents, Progress, Tables},
     vdso,
-    workers::{Built, Origin, Outcome, Workers},
+    workers::{Built, Origin, Workers},
 };
 use crate::{
-    bpf::{Kernel, TableMemory},
+    bpf::Kernel,
     elf::{Elf, Segment},
     runtimes::{Registry, python::find_thread_specific},
 };
 
 /// Index of an [`Executable`]; never used again for another.
 pub type ExecutableId = u32;
-
-/// How long a slot rests before another executable gets it: events that name
-/// it may still be on their way.
-const REST: Duration = Duration::from_secs(3);
 
 /// Executables, removed or not, that are remembered at most.
 const MAX_REMEMBERED: usize = 1 << 18;
@@ -57,8 +53,10 @@ pub struct Executable {
     segments: Vec<Segment>,
     /// Process mappings that refer to it.
     users: u32,
+    contents: Contents,
     pub state: TableState,
-    table: Option<Arc<TableMemory>>,
+    /// Slot of the table that it uses or waits for.
+    table: Option<u32>,
     /// Where a C library keeps the values of thread-specific keys.
     pub thread_specific: Option<ThreadSpecific>,
     /// Why frames of the interpreter that it holds are not shown.
@@ -121,8 +119,8 @@ pub struct Executables {
     by_file: FxHashMap<FileKey, ExecutableId>,
     /// Files that are no ELF, or that could not be read.
     refused: FxHashMap<FileKey, bool>,
-    slots: Vec<Option<ExecutableId>>,
-    resting: Vec<(Instant, u32)>,
+    slots: Slots,
+    pub tables: Tables,
     vdso: Option<Arc<Vec<u8>>>,
     pub runtimes: Registry,
     /// Slots that were asked for when none was left.
@@ -142,8 +140,8 @@ impl Executables {
             all: Vec::new(),
             by_file: FxHashMap::default(),
             refused: FxHashMap::default(),
-            slots: vec![None; MAX_EXECUTABLES],
-            resting: Vec::new(),
+            slots: Slots::new(),
+            tables: Tables::new(),
             vdso: vdso::read().map(Arc::new),
             runtimes: Registry::default(),
             refused_slots: 0,
@@ -159,7 +157,7 @@ impl Executables {
 
     /// The executable in a slot of the kernel side.
     pub fn in_slot(&self, slot: u32) -> Option<ExecutableId> {
-        *self.slots.get(slot as usize)?
+        self.slots.owner(slot)
     }
 
     pub fn slot_of(&self, id: ExecutableId) -> Option<u32> {
@@ -198,18 +196,6 @@ impl Executables {
                 executable.unsupported.as_deref()?,
             ))
         })
-    }
-
-    /// Bytes of the tables in the kernel.
-    pub fn table_bytes(&self) -> u64 {
-        // Executables of the same contents share one.
-        let mut seen = FxHashSet::default();
-        self.all
-            .iter()
-            .filter_map(|executable| executable.table.as_ref())
-            .filter(|table| seen.insert(Arc::as_ptr(table)))
-            .map(|table| table.bytes())
-            .sum()
     }
 
     /// Executables that are mapped now.
@@ -280,6 +266,7 @@ impl Executables {
                 build_id,
                 debug_link,
                 thread_specific,
+                build,
             }) => {
                 let id = self.all.len() as ExecutableId;
                 self.all.push(Executable {
@@ -290,6 +277,7 @@ impl Executables {
                     debug_link,
                     segments,
                     users: 0,
+                    contents: build.unwrap_or(Contents::Only(id)),
                     state: TableState::NotAsked,
                     table: None,
                     thread_specific,
@@ -316,69 +304,43 @@ impl Executables {
 
     fn give_slot(&mut self, id: ExecutableId, kernel: &mut Kernel) -> bool {
         let now = Instant::now();
-        let free = self.slots.iter().position(Option::is_none).filter(|&slot| {
-            !self
-                .resting
-                .iter()
-                .any(|&(_, resting)| resting as usize == slot)
-        });
-        let free = free.or_else(|| {
-            self.resting
-                .retain(|&(since, _)| now.duration_since(since) < REST);
-            (0..self.slots.len()).find(|&slot| {
-                self.slots[slot].is_none()
-                    && !self
-                        .resting
-                        .iter()
-                        .any(|&(_, resting)| resting as usize == slot)
-            })
-        });
-        let Some(slot) = free else {
+        let Some(slot) = self.slots.take(id, now) else {
             return false;
         };
         if kernel
-            .set_executable(slot as u32, KernelExecutable::default())
+            .set_executable(slot, KernelExecutable::default())
             .is_err()
         {
+            self.slots.give_back(slot, now);
             return false;
         }
-        self.slots[slot] = Some(id);
         let executable = &mut self.all[id as usize];
-        executable.slot = Some(slot as u32);
+        executable.slot = Some(slot);
         executable.state = TableState::NotAsked;
         true
     }
 
     /// A mapping of the executable is gone. With the last one its table is
-    /// freed, and, unless it is part of the recording, the file closed.
+    /// freed, unless others use it, and, unless it is part of the recording,
+    /// the file closed.
     pub fn release(&mut self, id: ExecutableId, kernel: &mut Kernel, workers: &Workers) {
         let executable = &mut self.all[id as usize];
         executable.users = executable.users.saturating_sub(1);
-        // A worker will still write to the slot: it is given back after that.
-        if executable.users == 0 && executable.state != TableState::Building {
-            self.give_back(id, kernel, workers);
+        if executable.users > 0 {
+            return;
         }
-    }
-
-    fn give_back(&mut self, id: ExecutableId, kernel: &mut Kernel, workers: &Workers) {
-        let executable = &mut self.all[id as usize];
         executable.state = TableState::NotAsked;
         let Some(slot) = executable.slot.take() else {
             return;
         };
         let _ = kernel.set_executable(slot, KernelExecutable::default());
-        if executable.table.take().is_some() {
-            workers.clear(slot);
-        } else {
-            self.cleared(slot);
+        self.slots.give_back(slot, Instant::now());
+        if let Some(table) = executable.table.take()
+            && self.tables.leave(table, id)
+        {
+            workers.clear(table);
         }
         self.forget_unused();
-    }
-
-    /// The slot may be given to another executable, after its rest.
-    pub fn cleared(&mut self, slot: u32) {
-        self.slots[slot as usize] = None;
-        self.resting.push((Instant::now(), slot));
     }
 
     /// Closes files that are neither mapped nor part of the recording, when
@@ -400,37 +362,76 @@ impl Executables {
         });
     }
 
-    /// Wants the table of an executable; `demand` says how much.
-    pub fn ask(&mut self, id: ExecutableId, demand: u64, workers: &Workers) {
+    /// Wants the table of an executable; `demand` says how much. True when it
+    /// is there already, made for a file of the same contents.
+    pub fn ask(
+        &mut self,
+        id: ExecutableId,
+        demand: u64,
+        kernel: &mut Kernel,
+        workers: &Workers,
+    ) -> bool {
         let executable = &mut self.all[id as usize];
-        match executable.state {
-            TableState::NotAsked => {
-                let Some(slot) = executable.slot else {
-                    return;
-                };
-                executable.state = TableState::Building;
-                workers.ask(id, &executable.origin, &executable.path, slot, demand);
+        match (&executable.state, executable.table) {
+            (TableState::NotAsked, _) if executable.slot.is_some() => {}
+            (TableState::Building, Some(table)) if demand > 0 => {
+                workers.press(table, demand);
+                return false;
             }
-            TableState::Building if demand > 0 => workers.press(id),
-            _ => {}
+            _ => return false,
         }
+        // Where there is no room, the next stack that needs it asks again.
+        let Some((table, progress)) = self.tables.join(id, executable.contents) else {
+            return false;
+        };
+        executable.table = Some(table);
+        executable.state = TableState::Building;
+        match progress {
+            Progress::New => workers.ask(table, &executable.origin, &executable.path, demand),
+            Progress::Building => workers.press(table, demand),
+            Progress::Finished => self.publish(id, table, kernel),
+        }
+        progress == Progress::Finished
     }
 
-    /// Makes a finished table visible.
-    pub fn install(&mut self, built: Built, kernel: &mut Kernel, workers: &Workers) {
+    /// Makes a finished table visible to all that wait for it, and returns
+    /// them.
+    pub fn install(
+        &mut self,
+        built: Built,
+        kernel: &mut Kernel,
+        workers: &Workers,
+    ) -> Vec<ExecutableId> {
         self.built += 1;
         self.build_cpu_ns += built.cpu_ns;
-        let executable = &mut self.all[built.id as usize];
-        let (info, new_state) = match built.result {
-            Ok(Outcome {
-                table,
-                mut info,
-                runtime,
-            }) => {
-                executable.table = Some(table);
-                executable.unsupported = runtime.and_then(|runtime| {
+        let users = self.tables.finish(built.slot, built.result);
+        if users.is_empty() {
+            // All their processes ended meanwhile.
+            workers.clear(built.slot);
+        }
+        for &id in &users {
+            self.publish(id, built.slot, kernel);
+        }
+        users
+    }
+
+    /// Tells the kernel side of an executable and its table. What interpreter
+    /// it holds is said of each executable, though all of these contents hold
+    /// the same.
+    fn publish(&mut self, id: ExecutableId, table: u32, kernel: &mut Kernel) {
+        let executable = &mut self.all[id as usize];
+        let (Some(slot), Some(finished)) = (executable.slot, self.tables.finished(table)) else {
+            return;
+        };
+        let (info, new_state) = match finished {
+            Ok(outcome) => {
+                let mut info = KernelExecutable {
+                    table,
+                    ..outcome.info
+                };
+                executable.unsupported = outcome.runtime.as_ref().and_then(|runtime| {
                     self.runtimes
-                        .publish(&runtime, kernel, &mut info)
+                        .publish(runtime, kernel, &mut info)
                         .map_err(|error| error.to_string())
                         .err()
                 });
@@ -442,22 +443,15 @@ impl Executables {
                 };
                 (info, new_state)
             }
-            Err(reason) => failed(reason),
+            Err(reason) => {
+                log::warn!("{}: {reason}", executable.path.display());
+                failed(reason.clone())
+            }
         };
-        executable.state = new_state;
-        if executable.users == 0 {
-            // All its processes ended meanwhile.
-            self.give_back(built.id, kernel, workers);
-            return;
-        }
-        if let TableState::Failed(reason) = &executable.state {
-            log::warn!("{}: {reason}", executable.path.display());
-        }
-        if let Some(slot) = executable.slot
-            && let Err(error) = kernel.set_executable(slot, info)
-        {
-            executable.state = TableState::Failed(error.to_string());
-        }
+        executable.state = match kernel.set_executable(slot, info) {
+            Ok(()) => new_state,
+            Err(error) => TableState::Failed(error.to_string()),
+        };
     }
 }
 
@@ -479,18 +473,20 @@ struct Description {
     build_id: Vec<u8>,
     debug_link: Option<(String, u32)>,
     thread_specific: Option<ThreadSpecific>,
+    /// What it shares a table by.
+    build: Option<Contents>,
 }
 
 fn describe(origin: &Origin) -> Result<Description, Refusal> {
     let read;
-    let bytes: &[u8] = match origin {
-        Origin::Memory(bytes) => bytes,
+    let (bytes, digest): (&[u8], _) = match origin {
+        Origin::Memory(bytes) => (bytes, None),
         Origin::File(file) => {
             read = Image::read(file, Parts::Description).map_err(|error| match error {
                 ImageError::NotElf => Refusal::NotElf,
                 other => Refusal::Damaged(other.to_string()),
             })?;
-            read.bytes()
+            (read.bytes(), Some(read.digest()))
         }
     };
     let elf = Elf::parse(bytes).map_err(|error| Refusal::Damaged(error.to_string()))?;
@@ -503,6 +499,13 @@ fn describe(origin: &Origin) -> Result<Description, Refusal> {
         build_id: elf.build_id().unwrap_or_default().to_vec(),
         debug_link: elf.debug_link(),
         thread_specific,
+        build: elf
+            .build_id()
+            .zip(digest)
+            .map(|(_, description)| Contents::Build {
+                size: bytes.len() as u64,
+                description,
+            }),
     })
 }
 

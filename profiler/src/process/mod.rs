@@ -10,7 +10,9 @@ mod executables;
 mod image;
 mod maps;
 mod ranges;
+mod slots;
 mod table;
+mod tables;
 mod vdso;
 mod workers;
 

@@ -105,13 +105,11 @@ impl ProcessTable {
     pub fn install(&mut self, done: Done, kernel: &mut Kernel) {
         match done {
             Done::Built(built) => {
-                let id = built.id;
-                self.executables.install(built, kernel, &self.workers);
-                if self.executables.get(id).v8.is_some() {
+                for id in self.executables.install(built, kernel, &self.workers) {
                     self.publish_v8(id, kernel);
                 }
             }
-            Done::Cleared { slot } => self.executables.cleared(slot),
+            Done::Cleared { slot } => self.executables.tables.cleared(slot),
         }
     }
 
@@ -132,17 +130,24 @@ impl ProcessTable {
             }
             Outcome::TableNotReady => {
                 if let Some(id) = self.executables.in_slot(sample.header.failed_executable) {
-                    self.executables.ask(id, 1, &self.workers);
+                    self.ask(id, 1, kernel);
                 }
                 // Its other executables are needed next.
                 if let Some(process) = self.processes.get(&key.tgid) {
                     let layout = Rc::clone(&process.layout);
                     for &id in &layout.executables {
-                        self.executables.ask(id, 0, &self.workers);
+                        self.ask(id, 0, kernel);
                     }
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Wants the table of an executable.
+    fn ask(&mut self, id: ExecutableId, demand: u64, kernel: &mut Kernel) {
+        if self.executables.ask(id, demand, kernel, &self.workers) {
+            self.publish_v8(id, kernel);
         }
     }
 
@@ -179,7 +184,7 @@ impl ProcessTable {
         };
         let (mappings, executables) = self.resolve(tgid, &maps, kernel);
         for &id in &executables {
-            self.executables.ask(id, demand, &self.workers);
+            self.ask(id, demand, kernel);
         }
         let unchanged = self
             .processes
@@ -254,9 +259,12 @@ impl ProcessTable {
         }
     }
 
-    /// An executable turned out to hold V8: whatever code its processes make
-    /// is V8's.
+    /// Where an executable turned out to hold V8: whatever code its processes
+    /// make is V8's.
     fn publish_v8(&mut self, id: ExecutableId, kernel: &mut Kernel) {
+        if self.executables.get(id).v8.is_none() {
+            return;
+        }
         for (&tgid, process) in &self.processes {
             if process.layout.executables.contains(&id)
                 && kernel.set_process(tgid, self.entry(process)).is_err()

@@ -11,7 +11,7 @@ use std::{
 use profiler_ebpf::Executable;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::{ExecutableId, Image, image::Parts};
+use super::{Image, image::Parts};
 use crate::{
     bpf::{TableMemory, TableSlots},
     elf::Elf,
@@ -47,7 +47,7 @@ pub enum Done {
 
 /// A table that was built and put in its slot, or why it could not be.
 pub struct Built {
-    pub id: ExecutableId,
+    pub slot: u32,
     pub result: Result<Outcome, String>,
     /// CPU time of building it, nanoseconds.
     pub cpu_ns: u64,
@@ -64,8 +64,6 @@ pub struct Outcome {
 struct Job {
     origin: Origin,
     path: PathBuf,
-    /// The executable keeps it until the job is done.
-    slot: u32,
     /// Samples that ended for want of this table.
     demand: u64,
     /// What building it is expected to take, in bytes of the file.
@@ -89,15 +87,16 @@ const NICE: i32 = -10;
 
 #[derive(Default)]
 struct Queue {
-    jobs: HashMap<ExecutableId, Job>,
+    /// By the slot that the table is for.
+    jobs: HashMap<u32, Job>,
     /// Slots whose tables nobody needs any more.
     clear: Vec<u32>,
     running: usize,
     stop: bool,
 }
 
-/// Tables by what they were made from, while somebody uses them: containers
-/// of the same image have the same libraries, but each as files of its own.
+/// Tables by what they were made from, while somebody uses them: of files
+/// without a build ID, it shows only here that they are the same.
 type Cache = HashMap<[u8; 32], (Weak<TableMemory>, Executable, Option<Recognised>)>;
 
 #[derive(Default)]
@@ -141,20 +140,15 @@ impl Workers {
         })
     }
 
-    /// Asks for a table, or says that it is wanted more.
-    pub fn ask(&self, id: ExecutableId, origin: &Origin, path: &Path, slot: u32, demand: u64) {
-        let mut queue = self.shared.lock();
-        queue
-            .jobs
-            .entry(id)
-            .or_insert_with(|| Job {
-                origin: origin.clone(),
-                path: path.to_owned(),
-                slot,
-                demand: 0,
-                size: origin.size(),
-            })
-            .demand += demand;
+    /// Asks for a table to be put in a slot.
+    pub fn ask(&self, slot: u32, origin: &Origin, path: &Path, demand: u64) {
+        let job = Job {
+            origin: origin.clone(),
+            path: path.to_owned(),
+            demand,
+            size: origin.size(),
+        };
+        self.shared.lock().jobs.insert(slot, job);
         self.shared.changed.notify_one();
     }
 
@@ -165,9 +159,9 @@ impl Workers {
     }
 
     /// Raises the demand for a table that is still waiting.
-    pub fn press(&self, id: ExecutableId) {
-        if let Some(job) = self.shared.lock().jobs.get_mut(&id) {
-            job.demand += 1;
+    pub fn press(&self, slot: u32, demand: u64) {
+        if let Some(job) = self.shared.lock().jobs.get_mut(&slot) {
+            job.demand += demand;
         }
     }
 
@@ -216,8 +210,9 @@ fn work(shared: &Shared, results: &UnboundedSender<Done>, mut slots: TableSlots)
             .jobs
             .iter()
             .max_by_key(|(_, job)| job.urgency())
-            .map(|(&id, _)| id);
-        let Some((id, job)) = wanted.and_then(|id| Some((id, queue.jobs.remove(&id)?))) else {
+            .map(|(&slot, _)| slot);
+        let job = wanted.and_then(|slot| Some((slot, queue.jobs.remove(&slot)?)));
+        let Some((slot, job)) = job else {
             if let Some(slot) = queue.clear.pop() {
                 drop(queue);
                 clear(&mut slots, &mut empty, slot);
@@ -238,12 +233,16 @@ fn work(shared: &Shared, results: &UnboundedSender<Done>, mut slots: TableSlots)
         let before = thread_cpu_ns();
         let result = build(&job, &shared.cache).and_then(|outcome| {
             slots
-                .set(job.slot, &outcome.table)
+                .set(slot, &outcome.table)
                 .map_err(|error| error.to_string())?;
             Ok(outcome)
         });
         let cpu_ns = thread_cpu_ns().saturating_sub(before);
-        let sent = results.send(Done::Built(Built { id, result, cpu_ns }));
+        let sent = results.send(Done::Built(Built {
+            slot,
+            result,
+            cpu_ns,
+        }));
         queue = shared.lock();
         queue.running -= 1;
         if sent.is_err() {

@@ -175,7 +175,7 @@ impl Baseline {
             })
             .collect();
         Cost {
-            map_memory_bytes: kernel.map_bytes() + table.executables.table_bytes(),
+            map_memory_bytes: kernel.map_bytes() + table.executables.tables.bytes(),
             programs,
             ..Cost::default()
         }

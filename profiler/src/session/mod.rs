@@ -229,6 +229,14 @@ impl Session {
                 break;
             }
         }
+        let executables = &self.table.executables;
+        log::info!(
+            "warmed up in {:.2} s: {} unwind tables in {:.2} s of CPU time, for {} executables",
+            begin.elapsed().as_secs_f64(),
+            executables.built,
+            Duration::from_nanos(executables.build_cpu_ns).as_secs_f64(),
+            executables.mapped(),
+        );
         if let Ok(baseline) = Baseline::take(&self.kernel) {
             self.baseline = baseline;
         }
