@@ -286,8 +286,10 @@ fn describe(binary: &Binary) -> Result<Engine, Unsupported> {
 }
 
 /// Instance types of JSFunction and its subclasses. Before 12 the metadata
-/// has the first only: src/objects/js-function.tq has 14 more in 10.2 and 11.3
-/// (`JSClassConstructor`, the constructors of arrays and iterators).
+/// has the first only: 15 more follow it in 10.2 and 11.3, the constructors of
+/// the 11 typed arrays, then `JS_ARRAY_CONSTRUCTOR_TYPE`, those of promises and
+/// regular expressions, and last `JS_CLASS_CONSTRUCTOR_TYPE`
+/// (src/objects/js-function.tq).
 fn functions(metadata: &Metadata) -> Result<(u16, u16), Unsupported> {
     let first = metadata.needed_kind("JSFunction")?;
     let bound = |name| {
@@ -298,7 +300,7 @@ fn functions(metadata: &Metadata) -> Result<(u16, u16), Unsupported> {
     };
     Ok((
         bound("FirstJSFunctionType").unwrap_or(first),
-        bound("LastJSFunctionType").unwrap_or(first + 14),
+        bound("LastJSFunctionType").unwrap_or(first + 15),
     ))
 }
 
