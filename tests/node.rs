@@ -27,6 +27,8 @@ const CHAINS: &[&[&str]] = &[
     &["(anonymous)", "fromBuiltin", "round", "main"],
     &["method", "round", "main"],
     &["closed", "round", "main"],
+    &["Base", "Derived", "round", "main"],
+    &["Derived", "round", "main"],
 ];
 
 #[test]

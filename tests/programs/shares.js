@@ -70,12 +70,26 @@ async function awaited() {
   burn(4, "awaited:70");
 }
 
+class Base {
+  constructor() {
+    burn(5, "Base:75");
+  }
+}
+
+class Derived extends Base {
+  constructor() {
+    super();
+    burn(5, "Derived:82");
+  }
+}
+
 async function round() {
   twoLines();
   recursion(20);
   fromBuiltin();
   new Thing().method();
   closure();
+  new Derived();
   await awaited();
 }
 

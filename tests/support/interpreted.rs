@@ -19,11 +19,17 @@ pub struct Recorded {
 
 impl Recorded {
     pub fn of(scope: &[&str]) -> Result<Self> {
+        Self::lasting(5, scope)
+    }
+
+    pub fn lasting(seconds: u32, scope: &[&str]) -> Result<Self> {
         let scratch = tempfile::tempdir()?;
         let saved = scratch.path().join("x.profile");
         let path = saved.to_str().context("a path in UTF-8")?;
-        let options = ["--mode", "system", "--duration", "5", "--frequency", "997"];
-        let output = profiler::run(&[&options, scope, &["--output", path]].concat())?;
+        let seconds = seconds.to_string();
+        let options = ["--mode", "system", "--frequency", "997", "--duration"];
+        let output =
+            profiler::run(&[&options[..], &[&seconds], scope, &["--output", path]].concat())?;
         ensure!(
             output.status.success(),
             "the recording failed: {}",

@@ -12,3 +12,4 @@ pub mod profiler;
 pub mod programs;
 pub mod pythons;
 pub mod stack;
+pub mod vite;

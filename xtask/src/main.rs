@@ -17,6 +17,7 @@ mod stack;
 mod suites;
 mod test;
 mod toolchain;
+mod vite;
 
 use std::{env, process::ExitCode};
 
@@ -75,6 +76,7 @@ fn command(arguments: &[String]) -> Result<ExitCode> {
                 setup::test()?;
                 pythons::fetch()?;
                 nodes::fetch()?;
+                vite::fetch()?;
             }
             Some(other) => bail!("setup knows build and test, not {other}"),
         },

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{bpf, dist, kernels, nodes, pythons, setup, shell};
+use crate::{bpf, dist, kernels, nodes, pythons, setup, shell, vite};
 
 /// One test or check, and how it ended.
 pub struct Outcome {
@@ -188,6 +188,7 @@ fn integration(filter: Option<&str>) -> Result<Vec<Outcome>> {
     let binary = dist::build()?;
     pythons::fetch()?;
     nodes::fetch()?;
+    vite::fetch()?;
     let mut command = shell::cargo();
     command.env("PROFILER", binary);
     if !shell::is_root() {

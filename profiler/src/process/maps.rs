@@ -2,6 +2,11 @@
 //!
 //! Read as bytes: a path may hold anything but a newline, and a hostile
 //! process must not hide its other mappings behind one odd name.
+//!
+//! Compilers in a process reserve room for code and open a part of it when it
+//! is needed: V8 makes that part executable where other memory cannot come to
+//! lie (src/heap/code-range.cc, 10.2 to 14.6). New code runs before we could
+//! read that it is there, so the room counts as code from the beginning.
 
 use std::{
     fs::File,
@@ -32,12 +37,17 @@ pub struct MapsEntry {
 }
 
 impl MapsEntry {
+    fn is_anonymous(&self) -> bool {
+        self.inode == 0 && self.path.as_os_str().is_empty()
+    }
+
     pub fn is_vdso(&self) -> bool {
         self.inode == 0 && self.path.as_os_str() == "[vdso]"
     }
 }
 
-/// The executable mappings of a process, ordered by address.
+/// The executable mappings of a process, ordered by address, those of compilers
+/// with the room behind them.
 ///
 /// # Errors
 ///
@@ -47,18 +57,30 @@ pub fn read_maps(tgid: u32) -> io::Result<Vec<MapsEntry>> {
     File::open(format!("/proc/{tgid}/maps"))?
         .take(MAX_BYTES)
         .read_to_end(&mut text)?;
-    Ok(text
-        .split(|&byte| byte == b'\n')
-        .filter_map(parse)
-        .collect())
+    Ok(executable(&text))
 }
 
-fn parse(line: &[u8]) -> Option<MapsEntry> {
+fn executable(text: &[u8]) -> Vec<MapsEntry> {
+    let mut found: Vec<MapsEntry> = Vec::new();
+    for (permissions, entry) in text.split(|&byte| byte == b'\n').filter_map(parse) {
+        if permissions.get(2) == Some(&b'x') {
+            found.push(entry);
+        } else if permissions.starts_with(b"---")
+            && entry.is_anonymous()
+            && let Some(last) = found.last_mut()
+            && last.is_anonymous()
+            && last.end == entry.start
+        {
+            last.end = entry.end;
+        }
+    }
+    found
+}
+
+/// Permissions and the rest of a line.
+fn parse(line: &[u8]) -> Option<(&[u8], MapsEntry)> {
     let (range, rest) = field(line)?;
     let (permissions, rest) = field(rest)?;
-    if permissions.get(2) != Some(&b'x') {
-        return None;
-    }
     let (offset, rest) = field(rest)?;
     let (device, rest) = field(rest)?;
     let (inode, rest) = field(rest)?;
@@ -69,7 +91,7 @@ fn parse(line: &[u8]) -> Option<MapsEntry> {
         Some(path) => (path, true),
         None => (path, false),
     };
-    Some(MapsEntry {
+    let entry = MapsEntry {
         start,
         end,
         offset: hexadecimal(offset)?,
@@ -77,7 +99,8 @@ fn parse(line: &[u8]) -> Option<MapsEntry> {
         inode: std::str::from_utf8(inode).ok()?.parse().ok()?,
         path: std::ffi::OsString::from_vec(path.to_vec()).into(),
         deleted,
-    })
+    };
+    Some((permissions, entry))
 }
 
 fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -104,7 +127,8 @@ mod tests {
     #[test]
     fn lines_are_read_as_the_kernel_writes_them() {
         let line = b"7f0e1c028000-7f0e1c1bd000 r-xp 00028000 fd:00 1835 /usr/lib/a b.so (deleted)";
-        let entry = parse(line).expect("a mapping");
+        let (permissions, entry) = parse(line).expect("a mapping");
+        assert_eq!(permissions, b"r-xp");
         assert_eq!(entry.start, 0x7f0e_1c02_8000);
         assert_eq!(entry.end, 0x7f0e_1c1b_d000);
         assert_eq!(entry.offset, 0x28000);
@@ -112,10 +136,24 @@ mod tests {
         assert_eq!(entry.inode, 1835);
         assert_eq!(entry.path, PathBuf::from("/usr/lib/a b.so"));
         assert!(entry.deleted);
-        assert!(parse(b"7f0e1c028000-7f0e1c1bd000 rw-p 00000000 00:00 0 ").is_none());
-        let anonymous = parse(b"7f00-7f10 rwxp 00000000 00:00 0 ").expect("JIT code");
-        assert_eq!(anonymous.inode, 0);
-        assert!(anonymous.path.as_os_str().is_empty());
+        let (_, anonymous) = parse(b"7f00-7f10 rwxp 00000000 00:00 0 ").expect("JIT code");
+        assert!(anonymous.is_anonymous());
+    }
+
+    #[test]
+    fn room_for_code_is_code() {
+        let text = b"1000-2000 rw-p 00000000 00:00 0 \n\
+            2000-3000 r-xp 00000000 00:00 0 \n\
+            3000-9000 ---p 00000000 00:00 0 \n\
+            9000-a000 ---p 00000000 00:00 0 [stack]\n\
+            b000-c000 r-xp 00000000 08:01 7 /usr/bin/node\n\
+            c000-d000 ---p 00000000 00:00 0 \n\
+            e000-f000 ---p 00000000 00:00 0 \n";
+        let found: Vec<_> = executable(text)
+            .iter()
+            .map(|entry| (entry.start, entry.end))
+            .collect();
+        assert_eq!(found, [(0x2000, 0x9000), (0xb000, 0xc000)]);
     }
 
     #[test]
@@ -123,7 +161,7 @@ mod tests {
         for line in [&b""[..], b" ", b"x", b"1-2 r-xp", b"zz-1 r-xp 0 0:0 0 a"] {
             assert!(parse(line).is_none());
         }
-        let entry = parse(b"1000-2000 r-xp 00000000 08:01 7 /tmp/\xff\xfe").expect("odd path");
+        let (_, entry) = parse(b"1000-2000 r-xp 00000000 08:01 7 /tmp/\xff\xfe").expect("odd path");
         assert_eq!(entry.inode, 7);
     }
 

@@ -7,10 +7,15 @@
 //!
 //! Frames of builtins are not made names of here: native symbols name them.
 
+mod binary;
+mod builtins;
+mod bytecode;
 mod code;
+mod described;
 mod function;
 mod heap;
 mod layout;
+mod metadata;
 mod positions;
 mod recognise;
 mod resolve;

@@ -1,6 +1,6 @@
 //! Tables that lead from code to its source.
 
-use super::{layout::PositionEncoding, recognise::BytecodeSizes};
+use super::{bytecode::BytecodeSizes, layout::PositionEncoding};
 
 /// A place in a script, `SourcePosition` of src/codegen/source-position.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
