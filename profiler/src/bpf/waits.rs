@@ -57,7 +57,7 @@ impl Kernel {
     }
 
     /// Detaches the hooks, as far as they are there.
-    pub fn leave_threads(&mut self) {
+    fn leave_threads(&mut self) {
         if let Some(program) = self.ebpf.program_mut(SWITCH)
             && let Ok(program) = <&mut BtfTracePoint>::try_from(program)
         {
