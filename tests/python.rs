@@ -315,6 +315,70 @@ fn check_order(folded: &Folded, program: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The frames of a sleeping thread are those that py-spy finds in it, which reads
+/// the interpreter's structures in the stopped process.
+#[test]
+fn sleeping_threads_as_py_spy_dumps_them() -> Result<()> {
+    let mut compared = 0;
+    for python in pythons::all()? {
+        compared += usize::from(measured(|| check_sleeper(&python))?);
+    }
+    ensure!(compared >= 3, "py-spy read only {compared} interpreters");
+    Ok(())
+}
+
+/// Outermost first: functions and lines.
+const SLEEPER: [(&str, u32); 4] = [
+    ("outer", 21),
+    ("<lambda>", 21),
+    ("middle", 13),
+    ("innermost", 8),
+];
+
+/// Returns whether py-spy knows this interpreter.
+fn check_sleeper(python: &Interpreter) -> Result<bool> {
+    let program = programs::source("sleeps.py");
+    let target = python.start(&program, &["30"])?;
+    std::thread::sleep(Duration::from_millis(1000));
+    let recorded = Recorded::of(&["--pid", &target.pid().to_string()])?;
+    let here = |frame: &String| {
+        let (file, line) = location(frame)?;
+        let name = function(frame).rsplit('.').next().unwrap_or_default();
+        file.ends_with("sleeps.py").then(|| (name.to_owned(), line))
+    };
+    let sleeps = |stack: &Stack| {
+        stack
+            .frames
+            .last()
+            .is_some_and(|frame| frame == "[blocked: sleep]")
+            && !stack.has("[no stack recorded]")
+    };
+    let expected: Vec<(String, u32)> = SLEEPER
+        .iter()
+        .map(|&(name, line)| (name.to_owned(), line))
+        .collect();
+    let found = recorded
+        .off_cpu
+        .share(|stack| sleeps(stack) && stack.frames.iter().filter_map(here).eq(expected.clone()));
+    let all = recorded.off_cpu.share(sleeps);
+    println!(
+        "CPython {}: {found:.2} of {all:.2} % sleeps in its chain",
+        python.name
+    );
+    ensure!(
+        found > 0.99 * all && all > 30.0,
+        "{}: {found:.2} % of {all:.2} % that sleep are as built:{}",
+        python.name,
+        recorded.off_cpu.examples(sleeps)
+    );
+    let Some(dumped) = pythons::dump(target.pid(), "sleeps.py", "sleeper")? else {
+        println!("  py-spy does not know it");
+        return Ok(false);
+    };
+    ensure!(dumped == expected, "py-spy dumps {dumped:?}");
+    Ok(true)
+}
+
 /// Waits for the GIL are as long as the kernel says that the thread was
 /// blocked, which does nothing else than to compute and to want the GIL.
 #[test]

@@ -15,6 +15,8 @@ pub struct Recorded {
     pub folded: Folded,
     /// Waits for the GIL.
     pub waits: Folded,
+    /// All waits.
+    pub off_cpu: Folded,
 }
 
 impl Recorded {
@@ -41,6 +43,10 @@ impl Recorded {
             waits: Folded::parse(&profiler::render_with(
                 &saved,
                 &["--format", "folded", "--source", "gil-wait"],
+            )?)?,
+            off_cpu: Folded::parse(&profiler::render_with(
+                &saved,
+                &["--format", "folded", "--source", "off-cpu"],
             )?)?,
         })
     }

@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use super::{image, process::Process};
+use super::{
+    image,
+    process::{self, Process},
+};
 
 /// Versions that must be there: each keeps its frames in another way.
 const WANTED: [&str; 7] = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14"];
@@ -70,6 +73,56 @@ impl Interpreter {
             Some(_) => None,
         }
     }
+}
+
+/// What `cargo xtask setup test` fetched.
+const PY_SPY: &str = "py-spy==0.4.3";
+
+/// Functions and lines, outermost first, of a thread's frames in a file: what
+/// py-spy finds while the process is stopped. `None` when it does not know the
+/// interpreter.
+pub fn dump(pid: u32, file: &str, thread: &str) -> Result<Option<Vec<(String, u32)>>> {
+    let py_spy = image::cache().join(PY_SPY).join("bin/py-spy");
+    ensure!(
+        py_spy.exists(),
+        "no {PY_SPY}: `cargo xtask setup test` fetches it"
+    );
+    let output = process::any_output(Command::new(py_spy).args([
+        "dump",
+        "--json",
+        "--pid",
+        &pid.to_string(),
+    ]))?;
+    if !output.status.success() {
+        return Ok(None);
+    }
+    let threads: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    // It knows names of threads where the interpreter keeps them readable.
+    let frames = threads
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|it| it["thread_name"] == thread || it["thread_name"].is_null())
+        .filter_map(|it| it["frames"].as_array())
+        .map(|frames| {
+            frames
+                .iter()
+                .rev()
+                .filter(|frame| {
+                    frame["filename"]
+                        .as_str()
+                        .is_some_and(|name| name.ends_with(file))
+                })
+                .filter_map(|frame| {
+                    let line = u32::try_from(frame["line"].as_u64()?).ok()?;
+                    // Qualified from 3.11 on in newer versions of it.
+                    let name = frame["name"].as_str()?.rsplit('.').next()?.to_owned();
+                    Some((name, line))
+                })
+                .collect::<Vec<_>>()
+        })
+        .find(|frames| !frames.is_empty() && frames[0].0 != "<module>");
+    Ok(frames)
 }
 
 /// All that are here.

@@ -9,6 +9,7 @@ mod kernels;
 mod measure;
 mod nodes;
 mod packages;
+mod py_spy;
 mod pythons;
 mod run;
 mod setup;
@@ -77,6 +78,7 @@ fn command(arguments: &[String]) -> Result<ExitCode> {
                 pythons::fetch()?;
                 nodes::fetch()?;
                 vite::fetch()?;
+                py_spy::fetch()?;
             }
             Some(other) => bail!("setup knows build and test, not {other}"),
         },

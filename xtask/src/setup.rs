@@ -79,6 +79,11 @@ const TEST: &[Need] = &[
         packages: &[&["npm"]],
     },
     Need {
+        why: "fetches py-spy, which tests compare with",
+        proof: Proof::Tool("pip3"),
+        packages: &[&["python3-pip"]],
+    },
+    Need {
         why: "browser that opens the HTML report",
         proof: Proof::Tool("chromium"),
         packages: &[&["chromium"], &["chromium-browser"]],

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{bpf, dist, kernels, nodes, pythons, setup, shell, vite};
+use crate::{bpf, dist, kernels, nodes, py_spy, pythons, setup, shell, vite};
 
 /// One test or check, and how it ended.
 pub struct Outcome {
@@ -189,6 +189,7 @@ fn integration(filter: Option<&str>) -> Result<Vec<Outcome>> {
     pythons::fetch()?;
     nodes::fetch()?;
     vite::fetch()?;
+    py_spy::fetch()?;
     let mut command = shell::cargo();
     command.env("PROFILER", binary);
     if !shell::is_root() {

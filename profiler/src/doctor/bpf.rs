@@ -75,7 +75,7 @@ const PARTS: &[Part] = &[
     Part {
         name: "program: tp_btf",
         required: false,
-        cost: LATER,
+        cost: "no wall time of threads, and no stacks of waits",
         remedy: LOCKED,
         attempt: |_| tp_btf(),
     },

@@ -20,6 +20,16 @@ pub struct Quality {
     pub kernel_stacks_failed: u64,
     pub records_busy: u64,
     pub map_full: u64,
+    /// Stacks of waiting threads that were taken.
+    #[serde(default)]
+    pub wait_stacks: u64,
+    /// Waits that were due with their stack when too many others were: others
+    /// stand for them.
+    #[serde(default)]
+    pub waits_thinned: u64,
+    /// Accounts of ended threads that were lost.
+    #[serde(default)]
+    pub thread_accounts_lost: u64,
     /// How the walks of user stacks ended: every outcome that occurred.
     pub outcomes: Vec<OutcomeCount>,
     /// The same, for each runtime.

@@ -2,7 +2,7 @@
 //! they can be trusted, what they cost.
 
 use crate::{
-    profile::{Note, NoteKind, OutcomeCount, Quality, Recording, Source},
+    profile::{Activity, Note, NoteKind, OutcomeCount, Quality, Recording, Source},
     views::{Views, share::percent as part_of},
 };
 
@@ -208,7 +208,34 @@ pub fn quality_lines(recording: &Recording) -> Vec<Line> {
             share_of(quality.without_symbol, quality.samples)
         ),
     ));
+    if !recording.accounts.is_empty() {
+        let (off_cpu, without_stack) = recording
+            .accounts
+            .iter()
+            .flat_map(|account| &account.spent)
+            .filter(|spent| spent.activity != Activity::OnCpu)
+            .fold((0, 0), |(all, without), spent| {
+                (sum([all, spent.ns]), sum([without, spent.without_stack_ns]))
+            });
+        lines.push(line(
+            "Waiting",
+            format!(
+                "{} threads, {} off a CPU, exact; {} stacks taken of it, none of {}{}: waits \
+                 that were not over, page faults, interruptions",
+                count(recording.accounts.len() as u64),
+                duration(off_cpu),
+                count(quality.wait_stacks),
+                duration(without_stack),
+                share_of(without_stack, off_cpu)
+            ),
+        ));
+    }
     for (label, number) in [
+        ("Waits whose stacks were thinned out", quality.waits_thinned),
+        (
+            "Accounts of ended threads lost",
+            quality.thread_accounts_lost,
+        ),
         ("Process and cgroup events lost", quality.events_lost),
         ("Kernel stacks that failed", quality.kernel_stacks_failed),
         ("Samples without a free record", quality.records_busy),

@@ -8,7 +8,7 @@ use crate::{
     process::ProcessTable,
     profile::{
         Cost, FrameKind, Note, NoteKind, OutcomeCount, ProgramCost, Quality, Recording,
-        RuntimeQuality,
+        RuntimeQuality, Sample, Source,
     },
 };
 
@@ -153,6 +153,9 @@ impl Baseline {
             kernel_stacks_failed: since(Counter::KernelStackFailed),
             records_busy: since(Counter::RecordBusy),
             map_full: since(Counter::MapFull),
+            wait_stacks: since(Counter::Waits),
+            waits_thinned: since(Counter::WaitsThinned),
+            thread_accounts_lost: since(Counter::ThreadsLost),
             outcomes,
             ..Quality::default()
         })
@@ -201,7 +204,8 @@ pub fn complete(
     runtimes: Vec<RuntimeQuality>,
 ) -> Quality {
     let host = |id: u32| id == 0;
-    for sample in &recording.samples {
+    let on_cpu = |sample: &&Sample| sample.source == Source::OnCpu;
+    for sample in recording.samples.iter().filter(on_cpu) {
         let process = recording.process_of(sample);
         if host(process.container) {
             quality.without_container += sample.count;
@@ -259,6 +263,15 @@ pub fn notes(kernel: &Kernel, table: &ProcessTable, quality: &Quality) -> Vec<No
                 "{} process events were lost because the event ring was full; \
                  short-lived processes may miss stacks",
                 quality.events_lost
+            ),
+        );
+    }
+    if quality.thread_accounts_lost > 0 {
+        note(
+            NoteKind::Missing,
+            format!(
+                "the wall time of {} threads that ended was lost because the event ring was full",
+                quality.thread_accounts_lost
             ),
         );
     }

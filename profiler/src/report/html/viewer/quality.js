@@ -175,6 +175,9 @@ function showQuality(facts) {
         ["Kernel stacks failed", quality.kernel_stacks_failed],
         ["Walker was busy", quality.records_busy],
         ["A kernel table was full", quality.map_full],
+        ["Stacks of waits", quality.wait_stacks],
+        ["Waits thinned out", quality.waits_thinned],
+        ["Accounts of threads lost", quality.thread_accounts_lost],
       ]),
     ),
     block(
