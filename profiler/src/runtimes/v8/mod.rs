@@ -14,7 +14,7 @@ mod code;
 mod described;
 mod function;
 mod heap;
-mod layout;
+pub mod layout;
 mod metadata;
 mod positions;
 mod recognise;

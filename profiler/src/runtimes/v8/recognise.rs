@@ -24,7 +24,7 @@ pub struct Engine {
     /// ELF virtual addresses of the embedded builtins. V8 maps the same part
     /// of the file a second time, near its code (`short_builtin_calls`).
     pub builtins: CodeRange,
-    pub(super) layout: Layout,
+    pub layout: Layout,
     pub(super) bytecode_sizes: Option<BytecodeSizes>,
     frame_types: Vec<(u32, String)>,
 }
