@@ -194,18 +194,20 @@ pub struct Executable {
     pub rows_block: u32,
     /// Block of the first rule.
     pub rules_block: u32,
-    /// Of [`state`].
-    pub state: u32,
+    /// Its table in `TABLES`; executables of the same contents share one.
+    pub table: u32,
     /// Of [`crate::interpreter`]: the interpreter that this executable holds.
     pub runtime: u32,
     /// Its description in `PYTHONS` or `V8S`.
     pub runtime_index: u32,
-    /// Its table in `TABLES`; executables of the same contents share one.
-    pub table: u32,
-    pub reserved: u32,
     /// ELF virtual addresses of the interpreter's own code: CPython's
     /// evaluator and its cold part, V8's embedded builtins.
     pub interpreter: [CodeRange; 2],
+    pub reserved: u32,
+    /// Of [`state`]. Last, since an entry is replaced under the walker's eyes,
+    /// from its start (`array_map_update_elem` in kernel/bpf/arraymap.c): when
+    /// it says that the table is ready, all else is there.
+    pub state: u32,
 }
 
 /// From `start` up to, not including, `end`.

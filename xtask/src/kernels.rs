@@ -329,8 +329,7 @@ fn waits(folded: &str) -> Result<String> {
             .lines()
             .filter_map(|line| line.rsplit_once(' '))
             .filter(|(stack, _)| {
-                stack.split(';').any(|frame| frame == *function)
-                    && stack.ends_with(reason)
+                stack.split(';').any(|frame| frame == *function) && stack.ends_with(reason)
             })
             .filter_map(|(_, weight)| weight.parse::<u64>().ok())
             .sum();

@@ -47,7 +47,7 @@ pub enum Event<'a> {
     Exec(ProcessEvent),
     Exit(ProcessEvent),
     Fork(ProcessEvent),
-    ThreadEnded(ThreadEvent),
+    ThreadEnded(Box<ThreadEvent>),
     CgroupCreated {
         hierarchy: u32,
         id: u64,
@@ -80,7 +80,7 @@ impl<'a> Event<'a> {
             EXEC => Self::Exec(copy(data)?),
             EXIT => Self::Exit(copy(data)?),
             FORK => Self::Fork(copy(data)?),
-            THREAD => Self::ThreadEnded(copy(data)?),
+            THREAD => Self::ThreadEnded(Box::new(copy(data)?)),
             CGROUP => {
                 let event: CgroupEvent = copy(data)?;
                 let path = event.path.get(..event.path_length as usize)?;

@@ -482,11 +482,11 @@ fn describe(origin: &Origin) -> Result<Description, Refusal> {
     let (bytes, digest): (&[u8], _) = match origin {
         Origin::Memory(bytes) => (bytes, None),
         Origin::File(file) => {
-            read = Image::read(file, Parts::Description).map_err(|error| match error {
+            read = Image::read(file, Parts::Comparison).map_err(|error| match error {
                 ImageError::NotElf => Refusal::NotElf,
                 other => Refusal::Damaged(other.to_string()),
             })?;
-            (read.bytes(), Some(read.digest()))
+            (read.bytes(), read.comparison())
         }
     };
     let elf = Elf::parse(bytes).map_err(|error| Refusal::Damaged(error.to_string()))?;
@@ -502,9 +502,9 @@ fn describe(origin: &Origin) -> Result<Description, Refusal> {
         build: elf
             .build_id()
             .zip(digest)
-            .map(|(_, description)| Contents::Build {
+            .map(|(_, parts)| Contents::Build {
                 size: bytes.len() as u64,
-                description,
+                parts,
             }),
     })
 }

@@ -53,9 +53,15 @@ const UNWINDING: [&[u8]; 9] = [
 pub enum Parts {
     /// Headers, notes and small sections.
     Description,
+    /// Those, and what an unwind table is made from if that is not large: enough
+    /// to tell whether two files have the same table.
+    Comparison,
     /// Those and what an unwind table is made from.
     Unwinding,
 }
+
+/// Most bytes of a file that are read only to compare it with others.
+const MAX_COMPARISON: u64 = 8 << 20;
 
 /// ELF-64 layout, System V gABI chapter 4.
 mod layout {
@@ -74,6 +80,8 @@ pub struct Image {
     read: u64,
     /// Of every part that was read, and where it lies.
     contents: Sha256,
+    /// Everything that an unwind table is made from was read.
+    whole: bool,
 }
 
 // SAFETY: it owns its memory.
@@ -122,6 +130,7 @@ impl Image {
                 length,
                 read: 0,
                 contents: Sha256::new(),
+                whole: false,
             }),
             _ => Err(io::Error::last_os_error().into()),
         }
@@ -159,6 +168,12 @@ impl Image {
         Ok(())
     }
 
+    /// Digest of all that was read, if that includes everything that an unwind
+    /// table is made from: files with the same one have the same table.
+    pub fn comparison(&self) -> Option<[u8; 32]> {
+        self.whole.then(|| self.digest())
+    }
+
     /// Digest of all that was read: two images with the same one are alike.
     pub fn digest(&self) -> [u8; 32] {
         self.contents.clone().finalize().into()
@@ -190,6 +205,7 @@ impl Image {
         };
         self.fill(file, names_offset, names_size.min(1 << 20))?;
         let mut wanted = Vec::new();
+        let mut unwinding = Vec::new();
         let mut has_frames = false;
         let mut text = None;
         for index in 0..count {
@@ -208,10 +224,23 @@ impl Image {
             if name == b".text" {
                 text = Some(range);
             }
-            if DESCRIPTION.contains(&name) || parts == Parts::Unwinding && UNWINDING.contains(&name)
-            {
+            if DESCRIPTION.contains(&name) {
                 wanted.push(range);
+            } else if UNWINDING.contains(&name) {
+                unwinding.push(range);
             }
+        }
+        let bytes = unwinding
+            .iter()
+            .fold(0, |sum: u64, &(_, size)| sum.saturating_add(size));
+        // Without frames the code itself is looked at, which is large.
+        self.whole = match parts {
+            Parts::Description => false,
+            Parts::Comparison => has_frames && bytes <= MAX_COMPARISON,
+            Parts::Unwinding => true,
+        };
+        if self.whole {
+            wanted.append(&mut unwinding);
         }
         if !has_frames && parts == Parts::Unwinding {
             // The code itself is searched for signal trampolines.

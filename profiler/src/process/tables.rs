@@ -20,8 +20,9 @@ pub enum Contents {
     /// file that was stripped has the same, and other sections.
     Build {
         size: u64,
-        /// Digest of its headers and notes, the build ID among them.
-        description: [u8; 32],
+        /// Digest of all that its table is made from: a build ID is only what a
+        /// file says of itself, and containers may not be trusted.
+        parts: [u8; 32],
     },
     /// Nothing tells before it is read whether another file is the same.
     Only(ExecutableId),
@@ -151,7 +152,7 @@ mod tests {
 
     const LIBRARY: Contents = Contents::Build {
         size: 4096,
-        description: [7; 32],
+        parts: [7; 32],
     };
 
     fn failed() -> Finished {
@@ -182,7 +183,7 @@ mod tests {
         let mut tables = Tables::new();
         let stripped = Contents::Build {
             size: 2048,
-            description: [7; 32],
+            parts: [7; 32],
         };
         let all = [LIBRARY, stripped, Contents::Only(2), Contents::Only(3)];
         let slots: FxHashSet<u32> = (0..)
