@@ -11,16 +11,21 @@ use anyhow::{Context, Result, ensure};
 use tests::{
     folded::{Folded, Stack},
     kernel::Loaded,
+    measurement::measured,
     process::Process,
     profiler,
 };
 
 const COPIES: usize = 8;
 /// Percent of the stacks that must be whole.
-const COMPLETE: f64 = 99.9;
+const COMPLETE: f64 = 99.0;
 
 #[test]
 fn copies_of_a_program_share_an_unwind_table() -> Result<()> {
+    measured(check_copies)
+}
+
+fn check_copies() -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let copies = (0..COPIES)
         .map(|number| start_copy(&scratch.path().join(name(number))))

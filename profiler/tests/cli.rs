@@ -110,6 +110,8 @@ fn help_goes_to_stdout_and_is_complete() {
         "--frequency",
         "--source",
         "gil-wait",
+        "--sources",
+        "off-cpu",
         "py-spy",
         "pstats",
         "samples, not calls",
@@ -173,9 +175,16 @@ fn bad_options_are_one_line_and_code_2() {
             "--profile-type memory",
             "[possible values: cprofile, py-spy]",
         ),
-        ("--source disk", "[possible values: on-cpu, gil-wait]"),
+        (
+            "--source disk",
+            "[possible values: on-cpu, gil-wait, off-cpu]",
+        ),
         ("report a.profile --profile-type memory", "cprofile, py-spy"),
-        ("report a.profile --source disk", "on-cpu, gil-wait"),
+        (
+            "report a.profile --source disk",
+            "on-cpu, gil-wait, off-cpu",
+        ),
+        ("--sources disk", "[possible values: on-cpu, off-cpu]"),
         ("--pid 1 --containers web", "cannot be used together"),
     ] {
         refused(&run(words), says);

@@ -10,7 +10,7 @@ use std::{
 
 use devtools::{Browser, Page};
 use profiler::{
-    profile::{FrameKind, LockUse, Recording, Sample, Source},
+    profile::{Activity, FrameKind, LockUse, Recording, Sample, Source, Spent, ThreadAccount},
     report::{Selection, html},
 };
 
@@ -362,7 +362,49 @@ fn waiting_shop() -> Recording {
         held: 150,
         measured_from_ns: Some(1_000_000_000),
     });
+    let spent = |activity, ns, without_stack_ns| Spent {
+        activity,
+        ns,
+        without_stack_ns,
+        intervals: 10,
+    };
+    recording.accounts.push(ThreadAccount {
+        thread: python[0].thread,
+        spent: vec![
+            spent(Activity::OnCpu, 6_000_000_000, 0),
+            spent(Activity::Throttled, 3_000_000_000, 3_000_000_000),
+            spent(Activity::NetworkRead, 15_000_000_000, 3_000_000_000),
+            spent(Activity::Poll, 36_000_000_000, 0),
+        ],
+    });
     recording
+}
+
+#[test]
+fn shows_where_wall_time_went() {
+    let recording = waiting_shop();
+    let mut page = open(&recording, "shop-time.html");
+    let section = page.text("document.getElementById('waiting-body').textContent");
+    for expected in [
+        "60 s",
+        "10.0 %",
+        "5.0 %",
+        "25.0 %",
+        "60.0 %",
+        "network read 15 s",
+        "11.1 %",
+    ] {
+        assert!(section.contains(expected), "{expected}: {section}");
+    }
+    let widths = "[...document.querySelectorAll('#waiting-body tbody tr')].map((row) => [...row.querySelectorAll('.time-bar i')].reduce((sum, part) => sum + parseFloat(part.style.width), 0))";
+    assert_eq!(page.text(&format!("JSON.stringify({widths})")), "[100,100]");
+    page.eval("document.getElementById('waiting').scrollIntoView()");
+    page.screenshot(&output("shop-time.png"));
+    assert_clean(&page);
+
+    let mut page = open(&recordings::shop(), "shop-no-time.html");
+    assert_eq!(page.eval("document.getElementById('waiting').hidden"), true);
+    assert_clean(&page);
 }
 
 #[test]
