@@ -19,6 +19,9 @@ const PART_ERROR: f64 = 3.0;
 /// Part of the blocked time that must have the reason by construction; the
 /// rest are waits for the C library's own locks and the like.
 const REASON: f64 = 95.0;
+/// Largest error of what is said to have ended waits, in percent of them: stacks
+/// are taken for each millisecond, and the last wait is not over.
+const WAKER_ERROR: f64 = 6.0;
 /// Part of the waits with a stack that must show where the thread waits.
 const STACKS: f64 = 98.0;
 
@@ -35,9 +38,17 @@ const THREADS: &[(&str, &str, &str)] = &[
     ("syncs", "sync", "sync_the_disk"),
 ];
 
+/// Threads by name, the function in which another ends their waits, and what the
+/// frame says that names them.
+const WAKERS: &[(&str, &str, &str)] = &[
+    ("locks", "hold_the_lock", "lock"),
+    ("pipes", "writer", "pipe"),
+];
+
 struct Recording {
     report: Value,
     waits: Folded,
+    wakeups: Folded,
     /// How much its counters moved in the same time. Of threads: nanoseconds on
     /// a CPU and in the run queue, in the order of the threads asked for.
     scheduler: Vec<f64>,
@@ -84,8 +95,10 @@ fn record_beside(
     let start = about("start_unix_ms")? / 1e3;
     let scheduler = log.between(start, start + about("duration_ns")? / 1e9)?;
     let waits = profiler::render_with(&saved, &["--format", "folded", "--source", "off-cpu"])?;
+    let wakeups = profiler::render_with(&saved, &["--format", "folded", "--source", "wakeup"])?;
     Ok(Recording {
         waits: Folded::parse(&waits)?,
+        wakeups: Folded::parse(&wakeups)?,
         report,
         scheduler,
     })
@@ -151,9 +164,48 @@ fn every_wait_by_reason_and_stack() -> Result<()> {
                 wrong.push(format!("{error:#}"));
             }
         }
+        for waker in WAKERS {
+            let tid = by_name[waker.0];
+            let blocked = of(row(&recording.report, tid)?, waker.2);
+            if let Err(error) = check_waker(waker, tid, blocked, &recording.wakeups) {
+                wrong.push(format!("{error:#}"));
+            }
+        }
         ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
         Ok(())
     })
+}
+
+/// The time that a thread was blocked was ended where it was built to be.
+fn check_waker(
+    &(name, function, reason): &(&str, &str, &str),
+    tid: u32,
+    blocked: f64,
+    wakeups: &Folded,
+) -> Result<()> {
+    let frame = format!("[woke {name} ({tid}): {reason}]");
+    let weight = |by_function: bool| -> f64 {
+        wakeups
+            .stacks
+            .iter()
+            .filter(|stack| stack.frames.last() == Some(&frame))
+            .filter(|stack| !by_function || stack.has(function))
+            .map(|stack| stack.weight)
+            .sum()
+    };
+    let (right, all) = (
+        100.0 * weight(true) / blocked,
+        100.0 * weight(false) / blocked,
+    );
+    println!(
+        "{name:<9} {right:6.2} % of its {reason} time ended by {function}, {all:.2} % by anyone"
+    );
+    ensure!(
+        (right - 100.0).abs() <= WAKER_ERROR && all - right <= PART_ERROR,
+        "{name}: {right:.2} % of its waits ended in {function}:{}",
+        wakeups.examples(|_| true)
+    );
+    Ok(())
 }
 
 fn check_account(

@@ -46,11 +46,14 @@ pub enum Source {
     /// A thread waited and goes on. Weight: nanoseconds, its own or also those
     /// of intervals that were not recorded.
     OffCpu = 2,
+    /// A thread woke another that waited for it. Weight: how long that waited,
+    /// nanoseconds, as for [`Self::OffCpu`].
+    Wakeup = 3,
 }
 
 impl Source {
     pub fn from_u32(value: u32) -> Option<Self> {
-        [Self::OnCpu, Self::GilWait, Self::OffCpu]
+        [Self::OnCpu, Self::GilWait, Self::OffCpu, Self::Wakeup]
             .into_iter()
             .find(|source| *source as u32 == value)
     }
@@ -161,9 +164,11 @@ pub struct SampleHeader {
     pub python_runtime: u32,
     /// Address of the lock of the interpreter that the thread runs, or 0.
     pub gil: u64,
-    /// Of a stack of [`Source::OffCpu`], an [`crate::Activity`].
+    /// An [`crate::Activity`]: of [`Source::OffCpu`] its own, of
+    /// [`Source::Wakeup`] that of the thread that it woke.
     pub activity: u32,
-    pub reserved: u32,
+    /// Of [`Source::Wakeup`], the id of that thread.
+    pub woken_tid: u32,
 }
 
 /// A process called `execve`, or its last thread exited.
@@ -393,10 +398,12 @@ pub enum Counter {
     WaitsThinned = 10,
     /// Accounts of ended threads lost because the ring buffer was full.
     ThreadsLost = 11,
+    /// Stacks of threads that woke others.
+    Wakeups = 12,
 }
 
 impl Counter {
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 13;
     /// Outcomes of the sampling clock's stacks are counted behind the named
     /// counters.
     pub const OUTCOMES: u32 = Self::COUNT as u32;

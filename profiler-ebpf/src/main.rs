@@ -87,6 +87,13 @@ mod programs {
         0
     }
 
+    #[raw_tracepoint(tracepoint = "sched_waking")]
+    pub fn thread_waking(context: RawTracePointContext) -> u32 {
+        let woken = Task(context.arg::<u64>(0));
+        sched::wakes(Context::Return(&context), woken);
+        0
+    }
+
     #[raw_tracepoint(tracepoint = "sys_exit")]
     pub fn call_return(context: RawTracePointContext) -> u32 {
         sched::call_returns(Context::Return(&context));

@@ -82,6 +82,24 @@ impl Activity {
     pub fn from_u32(value: u32) -> Option<Self> {
         Self::ALL.get(value as usize).copied()
     }
+
+    /// By number, one of those that another thread ends.
+    #[inline(always)]
+    pub const fn of_waker(number: u32) -> Option<Self> {
+        const LOCK: u32 = Activity::Lock as u32;
+        const GIL: u32 = Activity::Gil as u32;
+        const PIPE: u32 = Activity::Pipe as u32;
+        const CHILD: u32 = Activity::Child as u32;
+        const DESCRIPTOR: u32 = Activity::Descriptor as u32;
+        match number {
+            LOCK => Some(Self::Lock),
+            GIL => Some(Self::Gil),
+            PIPE => Some(Self::Pipe),
+            CHILD => Some(Self::Child),
+            DESCRIPTOR => Some(Self::Descriptor),
+            _ => None,
+        }
+    }
 }
 
 /// What a descriptor that a thread waits on refers to.
@@ -161,6 +179,27 @@ pub const fn wait_of_call(number: u64) -> Wait {
     })
 }
 
+/// Whether a thread in the system call `number` can be the one that ends such a
+/// wait. Interrupts end waits too, in whatever thread they find: so only those
+/// are taken of which the call says that they do it themselves.
+#[inline(always)]
+pub const fn ends(number: u64, activity: Activity) -> bool {
+    // exit, exit_group: they give up locks, close pipes and are waited for.
+    let exits = matches!(number, 60 | 231);
+    match activity {
+        // And futex_wake, futex_requeue, semop, semtimedop, flock, fcntl.
+        Activity::Lock | Activity::Gil => {
+            exits || matches!(number, 202 | 454 | 456 | 65 | 220 | 73 | 72)
+        }
+        // And reading, which makes room; close.
+        Activity::Pipe | Activity::Descriptor => {
+            exits || number == 3 || matches!(wait_of_call(number), Wait::Read | Wait::Write)
+        }
+        Activity::Child => exits,
+        _ => false,
+    }
+}
+
 /// What a transfer waits for, by what its descriptor is.
 #[inline(always)]
 pub const fn transfer(write: bool, descriptor: Descriptor) -> Activity {
@@ -221,9 +260,9 @@ pub struct ThreadClock {
     pub process: ProcessKey,
     pub cgroup_v2: u64,
     pub cgroup_v1: u64,
-    /// Nanoseconds of waiting for which no stack was taken yet: less than the
-    /// sampling period.
-    pub residual: [u64; 2],
+    /// Nanoseconds of waiting for which no stack was taken yet: blocked, in the
+    /// run queue, and of who ended the wait.
+    pub residual: [u64; 3],
     /// Weight of the stack that is due when it returns to user space, and what
     /// it waited for: blocked, and in the run queue after that.
     pub due: [u64; 2],
@@ -255,7 +294,7 @@ impl ThreadClock {
         },
         cgroup_v2: 0,
         cgroup_v1: 0,
-        residual: [0; 2],
+        residual: [0; 3],
         due: [0; 2],
         due_activity: 0,
         kernel_frames: 0,

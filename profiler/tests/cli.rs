@@ -177,12 +177,12 @@ fn bad_options_are_one_line_and_code_2() {
         ),
         (
             "--source disk",
-            "[possible values: on-cpu, gil-wait, off-cpu]",
+            "[possible values: on-cpu, gil-wait, off-cpu, wakeup]",
         ),
         ("report a.profile --profile-type memory", "cprofile, py-spy"),
         (
             "report a.profile --source disk",
-            "on-cpu, gil-wait, off-cpu",
+            "on-cpu, gil-wait, off-cpu, wakeup",
         ),
         ("--sources disk", "[possible values: on-cpu, off-cpu]"),
         ("--pid 1 --containers web", "cannot be used together"),

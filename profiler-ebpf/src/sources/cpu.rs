@@ -19,7 +19,7 @@ pub fn sample(context: &PerfEventContext) {
             wanted,
             Source::OnCpu,
             setting!(sample_period),
-            None,
+            walk::Told::Nothing,
         ),
     }
 }

@@ -79,6 +79,6 @@ pub fn exit(context: &TracePointContext) {
         wanted,
         Source::GilWait,
         waited,
-        None,
+        walk::Told::Nothing,
     );
 }

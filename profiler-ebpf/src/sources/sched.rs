@@ -14,7 +14,8 @@ use aya_ebpf::{
 };
 use profiler_ebpf::{
     Activity, BLOCKED_KERNEL_FRAMES, Counter, EventKind, STACKS_PER_WINDOW, Source,
-    THINNING_WINDOW_NS, Thinning, ThreadClock, ThreadEvent, WAIT_PERIOD_NS, Window, thread_state,
+    THINNING_WINDOW_NS, Thinning, ThreadClock, ThreadEvent, WAIT_PERIOD_NS, Window, ends,
+    thread_state,
 };
 
 use super::blocked;
@@ -22,12 +23,14 @@ use crate::{
     gate,
     maps::{DUE, EVENTS, NEW_THREAD, THINNING, THREADS, WINDOW, count, setting},
     task::{Task, read},
-    walk::{self, Context, Waited},
+    walk::{self, Context, Told, Waited, Woken, registers},
 };
 
 /// Places in [`ThreadClock::due`] and [`ThreadClock::residual`].
 const BLOCKED: usize = 0;
 const QUEUED: usize = 1;
+/// Place in [`ThreadClock::residual`] alone.
+const WOKEN: usize = 2;
 
 /// A thread stops and another goes on. `state` is the stopping one's
 /// `task_struct.__state`: 0 if it could run on.
@@ -157,6 +160,43 @@ pub fn wake(task: Task) {
     (clock.queue, clock.queue_throttled) = task.queue();
 }
 
+/// The running thread is about to wake a blocked one: records who it is.
+#[inline(always)]
+pub fn wakes(context: Context<'_>, woken: Task) {
+    let tid = woken.tid();
+    let Some(clock) = THREADS.get_ptr_mut(&tid) else {
+        return;
+    };
+    // SAFETY: as in `stop`; it is asleep, and its lock is held by who wakes it.
+    let clock = unsafe { &mut *clock };
+    if clock.state != thread_state::BLOCKED || clock.woken != 0 {
+        return;
+    }
+    let Some(activity) = Activity::of_waker(clock.activity) else {
+        return;
+    };
+    let gate::Verdict::Wanted(wanted) = gate::current() else {
+        return;
+    };
+    if !ends(registers::call(wanted.task).number, activity) {
+        return;
+    }
+    let Some(window) = WINDOW.get(0) else {
+        return;
+    };
+    // SAFETY: has no precondition.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let waited = window.part(clock.since, now);
+    let weight = due(&mut clock.residual[WOKEN], waited, now);
+    if weight != 0 {
+        let woken = Woken {
+            tid,
+            activity: clock.activity,
+        };
+        walk::record(context, wanted, Source::Wakeup, weight, Told::Woken(woken));
+    }
+}
+
 /// A thread is made, in process context.
 #[inline(always)]
 pub fn created(task: Task, tgid: u32) {
@@ -178,7 +218,11 @@ pub fn created(task: Task, tgid: u32) {
         clock.since = unsafe { bpf_ktime_get_ns() };
         // SAFETY: as above.
         let random = u64::from(unsafe { bpf_get_prandom_u32() });
-        clock.residual = [random % WAIT_PERIOD_NS, (random >> 8) % WAIT_PERIOD_NS];
+        clock.residual = [
+            random % WAIT_PERIOD_NS,
+            (random >> 4) % WAIT_PERIOD_NS,
+            (random >> 8) % WAIT_PERIOD_NS,
+        ];
         (clock.queue, clock.queue_throttled) = task.queue();
         identify(clock, task, tgid);
         clock.state = thread_state::PREEMPTED;
@@ -279,7 +323,7 @@ pub fn call_returns(context: Context<'_>) {
         wanted,
         Source::OffCpu,
         0,
-        Some(Waited {
+        Told::Waited(Waited {
             clock,
             blocked,
             queued,

@@ -73,6 +73,20 @@ pub enum Context<'a> {
     Return(&'a RawTracePointContext),
 }
 
+/// What a sample says beside its stack.
+pub enum Told<'a> {
+    Nothing,
+    Waited(Waited<'a>),
+    Woken(Woken),
+}
+
+/// The thread that the running one wakes.
+pub struct Woken {
+    pub tid: u32,
+    /// What it waited for.
+    pub activity: u32,
+}
+
 /// A wait whose stack is recorded when it is over.
 pub struct Waited<'a> {
     pub clock: &'a ThreadClock,
@@ -113,17 +127,12 @@ impl Context<'_> {
 
 /// Records the running task's stacks with a weight.
 #[inline(always)]
-pub fn record(
-    context: Context<'_>,
-    wanted: Wanted,
-    source: Source,
-    weight: u64,
-    waited: Option<Waited<'_>>,
-) {
+pub fn record(context: Context<'_>, wanted: Wanted, source: Source, weight: u64, told: Told<'_>) {
     count(match source {
         Source::OnCpu => Counter::Samples,
         Source::GilWait => Counter::GilWaits,
         Source::OffCpu => Counter::Waits,
+        Source::Wakeup => Counter::Wakeups,
     } as u32);
     let slot = context.slot();
     let Some(record) = RECORDS.get_ptr_mut(slot) else {
@@ -142,16 +151,21 @@ pub fn record(
     if matches!(context, Context::Perf(_)) {
         kernel_stack(&context, record);
     }
-    if let Some(waited) = &waited {
+    if let Told::Waited(waited) = &told {
         blocked_kernel_stack(waited.clock, record);
     }
     user_stack(&context, wanted, record, slot);
     if matches!(source, Source::OnCpu) {
         count(Counter::OUTCOMES + record.header.outcome);
     }
-    match waited {
-        None => send(record),
-        Some(waited) => {
+    match told {
+        Told::Nothing => send(record),
+        Told::Woken(woken) => {
+            record.header.activity = woken.activity;
+            record.header.woken_tid = woken.tid;
+            send(record);
+        }
+        Told::Waited(waited) => {
             record.header.weight = waited.blocked;
             record.header.activity = waited.clock.due_activity;
             if waited.blocked != 0 {
@@ -191,7 +205,7 @@ fn fill_header(record: &mut Record, wanted: Wanted, source: Source, weight: u64)
     header.failed_executable = NO_EXECUTABLE;
     header.failed_address = 0;
     header.activity = 0;
-    header.reserved = 0;
+    header.woken_tid = 0;
     task.name(&mut header.thread_name);
     if tid == tgid {
         header.process_name = header.thread_name;

@@ -14,7 +14,11 @@ use super::{
 
 const SWITCH: &str = "thread_switch";
 /// The other hooks, by program and tracepoint.
-const HOOKS: [(&str, &str); 2] = [("thread_wake", "sched_wakeup"), ("call_return", "sys_exit")];
+const HOOKS: [(&str, &str); 3] = [
+    ("thread_wake", "sched_wakeup"),
+    ("thread_waking", "sched_waking"),
+    ("call_return", "sys_exit"),
+];
 
 /// `BPF_NOEXIST`: a clock that the kernel side made knows better.
 const NO_EXIST: u64 = 1;

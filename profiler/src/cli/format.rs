@@ -42,6 +42,10 @@ impl ValueEnum for Source {
                 "gil-wait",
                 "waits for the global interpreter lock of CPython, each of them measured",
             ),
+            Self::Wakeup => (
+                "wakeup",
+                "time that others waited for a lock, a pipe or a child until this woke them",
+            ),
             Self::OffCpu => (
                 "off-cpu",
                 "time in which threads wait: blocked, idle, or for a CPU",

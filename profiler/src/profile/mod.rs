@@ -117,10 +117,13 @@ pub enum Source {
     /// each thread and activity are exact; stacks are sampled in proportion to
     /// the length of the wait, and what has none is there without.
     OffCpu,
+    /// Nanoseconds that other threads waited until this one woke them: locks,
+    /// the GIL, pipes, child processes. Sampled as the stacks of the waits.
+    Wakeup,
 }
 
 impl Source {
-    pub const ALL: [Self; 3] = [Self::OnCpu, Self::GilWait, Self::OffCpu];
+    pub const ALL: [Self; 4] = [Self::OnCpu, Self::GilWait, Self::OffCpu, Self::Wakeup];
 
     /// As shown to people.
     pub fn title(self) -> &'static str {
@@ -128,13 +131,14 @@ impl Source {
             Self::OnCpu => "on-CPU",
             Self::GilWait => "GIL wait",
             Self::OffCpu => "off-CPU",
+            Self::Wakeup => "wakeups",
         }
     }
 
     /// Unit of the weight, as pprof and speedscope spell it.
     pub fn unit(self) -> &'static str {
         match self {
-            Self::OnCpu | Self::GilWait | Self::OffCpu => "nanoseconds",
+            Self::OnCpu | Self::GilWait | Self::OffCpu | Self::Wakeup => "nanoseconds",
         }
     }
 }

@@ -329,6 +329,9 @@ pub fn no_samples(recording: &Recording, selection: Selection) -> String {
     if selection.source == Source::GilWait {
         return no_waits(recording);
     }
+    if selection.source == Source::Wakeup {
+        return "No wakeups: no thread was seen to end the wait of another.".to_owned();
+    }
     if selection.source == Source::OffCpu {
         return "No waits: they were not recorded; the notes say why.".to_owned();
     }

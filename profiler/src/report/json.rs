@@ -296,6 +296,7 @@ fn name(source: Source) -> &'static str {
         Source::OnCpu => "on_cpu",
         Source::GilWait => "gil_wait",
         Source::OffCpu => "off_cpu",
+        Source::Wakeup => "wakeup",
     }
 }
 

@@ -127,6 +127,7 @@ fn write_text(
         Source::OnCpu => writeln!(out, "## Where the CPU time of {host} went\n")?,
         Source::GilWait => writeln!(out, "## Where {host} waited for the GIL\n")?,
         Source::OffCpu => writeln!(out, "## Where {host} waited\n")?,
+        Source::Wakeup => writeln!(out, "## What ended the waits of {host}\n")?,
     }
     writeln!(
         out,
@@ -152,6 +153,7 @@ fn write_text(
             match views.source {
                 Source::OnCpu => "samples",
                 Source::GilWait | Source::OffCpu => "waits",
+                Source::Wakeup => "wakeups",
             },
             kinds(views),
         )?;
@@ -187,6 +189,7 @@ fn amount_title(views: &Views) -> &'static str {
         Source::OnCpu => "CPU time",
         Source::GilWait => "GIL wait",
         Source::OffCpu => "Waiting",
+        Source::Wakeup => "Others' waiting",
     }
 }
 

@@ -27,6 +27,7 @@ fn types(source: Source) -> [(&'static str, &'static str); 2] {
         Source::OnCpu => [("samples", "count"), ("cpu", source.unit())],
         Source::GilWait => [("gil_waits", "count"), ("gil_wait", source.unit())],
         Source::OffCpu => [("waits", "count"), ("off_cpu", source.unit())],
+        Source::Wakeup => [("wakeups", "count"), ("wakeup", source.unit())],
     }
 }
 

@@ -117,6 +117,7 @@ pub fn measured(source: Source) -> &'static str {
         Source::OnCpu => "CPU time",
         Source::GilWait => "waiting for the GIL",
         Source::OffCpu => "waiting",
+        Source::Wakeup => "others' waiting",
     }
 }
 

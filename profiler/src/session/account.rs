@@ -32,6 +32,7 @@ const COUNTERS: [Counter; Counter::COUNT] = [
     Counter::Waits,
     Counter::WaitsThinned,
     Counter::ThreadsLost,
+    Counter::Wakeups,
 ];
 
 /// Identifier and meaning of an outcome.

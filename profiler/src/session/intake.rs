@@ -49,6 +49,11 @@ pub enum RawFrame {
     Waiting(Activity),
     /// Time for which no stack was recorded.
     NoStack,
+    /// The thread that was woken, and what it waited for: the innermost frame.
+    Woke {
+        tid: u32,
+        activity: Activity,
+    },
 }
 
 /// A process in a container, as the samples named it.
@@ -111,6 +116,7 @@ impl Intake {
             profiler_ebpf::Source::OnCpu => Source::OnCpu,
             profiler_ebpf::Source::GilWait => Source::GilWait,
             profiler_ebpf::Source::OffCpu => Source::OffCpu,
+            profiler_ebpf::Source::Wakeup => Source::Wakeup,
         };
         self.samples += u64::from(source == Source::OnCpu);
         let header = &sample.header;
@@ -210,6 +216,12 @@ impl Intake {
             .find(|key| key.tgid == tgid && ticks_of(key.start_boottime) == start_ticks)
     }
 
+    /// Name of a thread that took samples or waited.
+    pub fn thread_name(&self, tid: u32) -> Option<&str> {
+        let thread = self.threads.iter().rev().find(|thread| thread.tid == tid)?;
+        Some(&thread.name)
+    }
+
     /// The stack with these frames, innermost first.
     pub fn stack_of(&mut self, frames: &[RawFrame]) -> u32 {
         self.scratch.clear();
@@ -220,9 +232,14 @@ impl Intake {
     /// Translates the stack into `scratch`, innermost frame first.
     fn collect(&mut self, sample: &Sample<'_>, process: u32, table: &mut ProcessTable) {
         self.scratch.clear();
-        if sample.source == profiler_ebpf::Source::OffCpu {
-            self.scratch
-                .push(RawFrame::Waiting(activity(sample.header.activity)));
+        let activity = activity(sample.header.activity);
+        match sample.source {
+            profiler_ebpf::Source::OffCpu => self.scratch.push(RawFrame::Waiting(activity)),
+            profiler_ebpf::Source::Wakeup => self.scratch.push(RawFrame::Woke {
+                tid: sample.header.woken_tid,
+                activity,
+            }),
+            profiler_ebpf::Source::OnCpu | profiler_ebpf::Source::GilWait => {}
         }
         self.scratch.extend(
             sample

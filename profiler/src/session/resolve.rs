@@ -246,7 +246,7 @@ impl Resolver<'_> {
         let stacks: Vec<Option<StackId>> = intake
             .stacks
             .iter()
-            .map(|stack| self.stack(&intake.functions, stack))
+            .map(|stack| self.stack(&intake, stack))
             .collect();
         // The order of hash maps must not show in the recording.
         let mut totals: Vec<_> = intake.totals.into_iter().collect();
@@ -341,7 +341,8 @@ impl Resolver<'_> {
         })
     }
 
-    fn stack(&mut self, functions: &Functions, frames: &[RawFrame]) -> Option<StackId> {
+    fn stack(&mut self, intake: &Intake, frames: &[RawFrame]) -> Option<StackId> {
+        let functions = &intake.functions;
         let mut stack = None;
         for frame in frames.iter().rev() {
             let chain = match *frame {
@@ -362,6 +363,10 @@ impl Resolver<'_> {
                 }
                 RawFrame::Unmapped => None,
                 RawFrame::Waiting(activity) => Some(self.synthetic(activity.frame())),
+                RawFrame::Woke { tid, activity } => {
+                    let name = intake.thread_name(tid).unwrap_or_default();
+                    Some(self.synthetic(format!("[woke {name} ({tid}): {}]", activity.title())))
+                }
                 RawFrame::NoStack => Some(self.synthetic("[no stack recorded]".to_owned())),
                 RawFrame::Truncated(outcome) => {
                     let (_, meaning) = describe(outcome);

@@ -295,7 +295,7 @@ fn clock(tgid: u32, tid: u32, cgroups: (u64, u64)) -> Option<ThreadClock> {
         since: now,
         cgroup_v2: cgroups.0,
         cgroup_v1: cgroups.1,
-        residual: [phase(random as u64), phase((random >> 64) as u64)],
+        residual: [0, 32, 64].map(|shift| phase((random >> shift) as u64)),
         ..ThreadClock::NEW
     };
     match *fields.first()? {

@@ -33,8 +33,8 @@ pub use tree::{Step, Tree};
 /// stack is: no code ran there.
 pub fn ending(source: Source) -> Option<&'static str> {
     match source {
-        // Their stacks end with a frame that says what the wait was for.
-        Source::OnCpu | Source::OffCpu => None,
+        // Stacks of waits end with a frame that says what they were for.
+        Source::OnCpu | Source::OffCpu | Source::Wakeup => None,
         Source::GilWait => Some("[gil wait]"),
     }
 }

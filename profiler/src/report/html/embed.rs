@@ -63,6 +63,7 @@ pub fn facts(recording: &Recording, selection: Selection, out: &mut dyn Write) -
                 event: match source {
                     Source::OnCpu => "sample",
                     Source::GilWait | Source::OffCpu => "wait",
+                    Source::Wakeup => "wakeup",
                 },
             })
             .collect(),
