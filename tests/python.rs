@@ -329,8 +329,8 @@ fn sleeping_threads_as_py_spy_dumps_them() -> Result<()> {
 
 /// Outermost first: functions and lines.
 const SLEEPER: [(&str, u32); 4] = [
-    ("outer", 21),
-    ("<lambda>", 21),
+    ("outer", 20),
+    ("<lambda>", 20),
     ("middle", 13),
     ("innermost", 8),
 ];

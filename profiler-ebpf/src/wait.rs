@@ -134,6 +134,9 @@ pub enum Wait {
     /// poll(2): the descriptors' structures and their number in the first two
     /// arguments.
     PollSome,
+    /// select(2): one more than the highest descriptor in the first argument. Of
+    /// none it is a sleep, as that of CPython up to 3.10.
+    Select,
 }
 
 /// By the number of the call, arch/x86/entry/syscalls/syscall_64.tbl (6.18).
@@ -151,8 +154,10 @@ pub const fn wait_of_call(number: u64) -> Wait {
         1 | 18 | 20 | 296 | 328 | 40 | 44 | 46 | 307 => return Wait::Write,
         // poll, ppoll
         7 | 271 => return Wait::PollSome,
-        // select, pselect6, epoll_wait, epoll_pwait, epoll_pwait2
-        23 | 270 | 232 | 281 | 441 => A::Poll,
+        // select, pselect6
+        23 | 270 => return Wait::Select,
+        // epoll_wait, epoll_pwait, epoll_pwait2
+        232 | 281 | 441 => A::Poll,
         // futex, futex_waitv, futex_wait, semop, semtimedop, flock, fcntl
         202 | 449 | 455 | 65 | 220 | 73 | 72 => A::Lock,
         // nanosleep, clock_nanosleep

@@ -36,6 +36,8 @@ pub fn activity(task: Task, state: u32) -> Activity {
         Wait::Read => transfer(false, task.descriptor(call.arguments[0] as u32)),
         Wait::Write => transfer(true, task.descriptor(call.arguments[0] as u32)),
         Wait::PollSome => poll(task, call.arguments),
+        Wait::Select if call.arguments[0] as u32 == 0 => Activity::Sleep,
+        Wait::Select => Activity::Poll,
     }
 }
 
@@ -43,6 +45,9 @@ pub fn activity(task: Task, state: u32) -> Activity {
 /// wait for servers (libpq, curl). Whoever looks at several is parked.
 #[inline(always)]
 fn poll(task: Task, [descriptors, number]: [u64; 2]) -> Activity {
+    if number == 0 {
+        return Activity::Sleep;
+    }
     if number != 1 {
         return Activity::Poll;
     }

@@ -341,7 +341,8 @@ fn wait(tgid: u32, task: &Path) -> Activity {
         Wait::For(activity) => activity,
         Wait::Read => transfer(false, descriptor()),
         Wait::Write => transfer(true, descriptor()),
-        Wait::PollSome => Activity::Poll,
+        Wait::Select if argument == Some(0) => Activity::Sleep,
+        Wait::PollSome | Wait::Select => Activity::Poll,
     }
 }
 
