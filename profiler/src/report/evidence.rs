@@ -220,7 +220,7 @@ pub fn quality_lines(recording: &Recording) -> Vec<Line> {
         lines.push(line(
             "Waiting",
             format!(
-                "{} threads, {} off a CPU, exact; {} stacks taken of it, none of {}{}: waits \
+                "{} threads, {} off a CPU, exact; {} stacks taken, {} without one{}: waits \
                  that were not over, page faults, interruptions",
                 count(recording.accounts.len() as u64),
                 duration(off_cpu),
