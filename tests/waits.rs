@@ -431,3 +431,23 @@ fn throttled_by_a_quota() -> Result<()> {
     drop(quota);
     checked
 }
+
+/// Left out, it costs nothing, and no map is too small for it.
+#[test]
+fn left_out_when_not_asked_for() -> Result<()> {
+    let brief = programs::build()?.join("brief");
+    let _load = Process::spawn(Command::new(brief).args(["300", "100"]))?;
+    let options = ["--mode", "system", "--duration", "2", "--format", "json"];
+    let output = profiler::run(&[&options[..], &["--sources", "on-cpu"]].concat())?;
+    ensure!(output.status.success(), "{}", profiler::messages(&output));
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    ensure!(report["waiting"]["threads"] == 0, "{}", report["waiting"]);
+    ensure!(report["quality"]["map_full"] == 0, "{}", report["quality"]);
+    let programs = report["cost"]["programs"].as_array();
+    let followed = programs
+        .into_iter()
+        .flatten()
+        .any(|program| program["name"] == "thread_switch");
+    ensure!(!followed, "{}", report["cost"]);
+    Ok(())
+}

@@ -54,7 +54,7 @@ pub static SETTINGS: Settings = Settings {
     has_task_pt_regs: 0,
     kernel_stack_size: 0,
     has_switch_state: 0,
-    padding: 0,
+    follows_threads: 0,
     reserved: 0,
 };
 

@@ -22,7 +22,8 @@ pub struct Settings {
     /// Not zero when `sched_switch` tells the state of the task that stops
     /// (5.18).
     pub has_switch_state: u32,
-    pub padding: u32,
+    /// Not zero when threads are accounted for.
+    pub follows_threads: u32,
     /// Send nothing but events of processes: the ring is not drained yet.
     pub reserved: u64,
 }

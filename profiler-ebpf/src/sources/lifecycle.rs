@@ -5,7 +5,7 @@
 //! its parent's mappings from its first sample, and an entry disappears the
 //! moment its mappings do.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use aya_log_ebpf::debug;
 use profiler_ebpf::{Counter, EventKind, ProcessEvent, ProcessKey, TICK_NS};
 
@@ -29,6 +29,7 @@ pub fn exec(old: u32) {
 
 pub fn exit() {
     let Verdict::Wanted(Wanted { task, tgid, tid }) = gate::current() else {
+        sched::forget(bpf_get_current_pid_tgid() as u32);
         return;
     };
     sched::ended(task, tid);

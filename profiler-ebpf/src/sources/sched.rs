@@ -9,7 +9,7 @@
 //! since its memory cannot be read while another runs.
 
 use aya_ebpf::{
-    bindings::{BPF_NOEXIST, task_struct},
+    bindings::task_struct,
     helpers::{bpf_get_prandom_u32, bpf_get_task_stack, bpf_ktime_get_ns},
 };
 use profiler_ebpf::{
@@ -106,7 +106,9 @@ fn go_on(next: *mut task_struct, now: u64, window: &Window) {
         } else {
             waited
         };
-        clock.due[BLOCKED] = due(&mut clock.residual[BLOCKED], waited, now);
+        // It may have been blocked in the same call before.
+        let weight = due(&mut clock.residual[BLOCKED], waited, now);
+        clock.due[BLOCKED] = clock.due[BLOCKED].wrapping_add(weight);
         clock.due_activity = clock.activity;
         since = woken;
     }
@@ -139,7 +141,7 @@ fn queued(clock: &mut ThreadClock, task: Task, waited: u64, in_call: bool, now: 
     charge_index(clock, Activity::RunQueue as u32, waited, in_call);
     if in_call {
         let weight = due(&mut clock.residual[QUEUED], waited, now);
-        clock.due[QUEUED] = weight;
+        clock.due[QUEUED] = clock.due[QUEUED].wrapping_add(weight);
     }
 }
 
@@ -200,6 +202,9 @@ pub fn wakes(context: Context<'_>, woken: Task) {
 /// A thread is made, in process context.
 #[inline(always)]
 pub fn created(task: Task, tgid: u32) {
+    if setting!(follows_threads) == 0 {
+        return;
+    }
     if !task.has_user_stack() || !gate::wanted(task, tgid) {
         return;
     }
@@ -207,7 +212,7 @@ pub fn created(task: Task, tgid: u32) {
         return;
     };
     let tid = task.tid();
-    if THREADS.insert(&tid, new, u64::from(BPF_NOEXIST)).is_err() {
+    if THREADS.insert(&tid, new, 0).is_err() {
         count(Counter::MapFull as u32);
         return;
     }
@@ -241,6 +246,12 @@ pub fn executed(task: Task, tgid: u32, old: u32) {
     } else {
         created(task, tgid);
     }
+}
+
+/// A thread ends that the gate does not let through any more.
+#[inline(always)]
+pub fn forget(tid: u32) {
+    let _ = THREADS.remove(&tid);
 }
 
 /// A thread ends, in process context: sends its account.

@@ -98,7 +98,7 @@ pub struct KernelOptions<'a> {
     /// Version 1 controller whose cgroup ids are wanted.
     pub cgroup_v1_controller: Option<&'a str>,
     pub cpus: u64,
-    /// Most threads whose time is accounted for at a time.
+    /// Most threads whose time is accounted for at a time; 0: of none it is.
     pub threads: u32,
 }
 
@@ -176,7 +176,7 @@ impl Kernel {
             has_task_pt_regs: facts.has_task_pt_regs.into(),
             kernel_stack_size: KERNEL_STACK_SIZE,
             has_switch_state: facts.has_switch_state.into(),
-            padding: 0,
+            follows_threads: (options.threads > 0).into(),
             reserved: 0,
         };
         // Switched on before the first program runs; without it the cost

@@ -161,7 +161,7 @@ impl Session {
             gate,
             cgroup_v1_controller: controller,
             cpus: online.len() as u64,
-            threads: if options.waits { threads::room() } else { 1 },
+            threads: if options.waits { threads::room() } else { 0 },
         })?;
         kernel.want_cgroups(&wanted_cgroups.v2, &wanted_cgroups.v1)?;
         for &pid in &options.pids {
