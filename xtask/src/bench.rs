@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::{dist, interpreters, measure, measure::Measured, setup, shell, toolchain};
+use crate::{accuracy, dist, interpreters, measure, measure::Measured, setup, shell, toolchain};
 
 const SECONDS: u32 = 10;
 const FREQUENCY: u32 = 99;
@@ -31,9 +31,12 @@ pub fn bench(arguments: &[String]) -> Result<()> {
         Some(binary) => PathBuf::from(binary),
         None => dist::build()?,
     };
-    let bee = profile_bee();
     let work = shell::target().join("bench");
     fs::create_dir_all(&work)?;
+    if arguments.iter().any(|word| word == "accuracy") {
+        return accuracy::bench(&profiler, &work);
+    }
+    let bee = profile_bee();
     if let Err(error) = measure::private_tracefs() {
         eprintln!("no tracefs, which some tools need: {error:#}");
     }
@@ -81,7 +84,8 @@ pub fn bench(arguments: &[String]) -> Result<()> {
     }
     // Interpreters alone: their cost must not hide in that of the load.
     drop(load);
-    interpreters::bench(&profiler, &work.join("programs"), &work)
+    interpreters::bench(&profiler, &work.join("programs"), &work)?;
+    accuracy::bench(&profiler, &work)
 }
 
 fn row(tool: &'static str, commands: Vec<Command>, report: Option<&Path>) -> Result<Row> {

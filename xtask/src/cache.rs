@@ -22,15 +22,18 @@ pub fn directory(name: &str) -> Result<PathBuf> {
 }
 
 /// Makes the directory `name` if it is not there. `make` fills it under
-/// another name, so that what was interrupted is not taken for whole.
-pub fn once(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+/// another name, so that what was interrupted is not taken for whole. Returns
+/// its path.
+pub fn once(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let partial = directory(&format!("{name}.partial"))?;
     let finished = partial.with_extension("");
     fs::remove_dir_all(&partial)?;
     if finished.exists() {
-        return Ok(());
+        return Ok(finished);
     }
     fs::create_dir_all(&partial)?;
     make(&partial)?;
-    fs::rename(&partial, &finished).with_context(|| format!("cannot keep {}", finished.display()))
+    fs::rename(&partial, &finished)
+        .with_context(|| format!("cannot keep {}", finished.display()))?;
+    Ok(finished)
 }

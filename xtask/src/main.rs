@@ -1,4 +1,5 @@
 //! `cargo xtask`: set-up, builds, tests and measurements of this repository.
+mod accuracy;
 mod bench;
 mod bpf;
 mod cache;
@@ -38,6 +39,7 @@ Commands:
   check-bpf           Prove that the object was built from the sources beside it
   dist                Build one static binary, target/dist/profiler
   bench [--json]      Measure the profiler beside profile-bee, perf and bpftrace
+  bench accuracy      Only how true its shares are, beside py-spy and --cpu-prof
   stack up|down       Start or stop containers to try the profiler on (--cgroup v1|v2)
   setup [build|test]  Install what building or testing needs, and nothing else
 

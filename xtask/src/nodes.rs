@@ -1,12 +1,19 @@
 //! Node of every line that is supported, from npm: the package of each version
 //! is the bare binary.
-use std::{fs, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result};
 
 use crate::{cache, shell};
 
-const LINES: [&str; 5] = ["18", "20", "22", "24", "26"];
+pub const LINES: [&str; 5] = ["18", "20", "22", "24", "26"];
+
+/// The binary of a line that was fetched.
+pub fn binary(line: &str) -> Result<PathBuf> {
+    Ok(cache::directory("nodes")?
+        .join(line)
+        .join("package/bin/node"))
+}
 
 /// Fetches those that are not there.
 pub fn fetch() -> Result<()> {

@@ -1,5 +1,5 @@
 //! py-spy from PyPI, whose dumps tests compare with.
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context, Result};
 
@@ -8,9 +8,9 @@ use crate::{cache, shell};
 /// Also the directory's name.
 const PY_SPY: &str = "py-spy==0.4.3";
 
-/// Fetches it if it is not there.
-pub fn fetch() -> Result<()> {
-    cache::once(PY_SPY, |directory| {
+/// Fetches it if it is not there. Returns the binary.
+pub fn fetch() -> Result<PathBuf> {
+    let directory = cache::once(PY_SPY, |directory| {
         eprintln!("fetching {PY_SPY}");
         shell::output(
             Command::new("python3")
@@ -20,5 +20,6 @@ pub fn fetch() -> Result<()> {
         )
         .map(drop)
         .with_context(|| format!("pip cannot fetch {PY_SPY}"))
-    })
+    })?;
+    Ok(directory.join("bin/py-spy"))
 }

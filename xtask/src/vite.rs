@@ -24,5 +24,6 @@ pub fn fetch() -> Result<()> {
         )
         .map(drop)
         .with_context(|| format!("npm cannot fetch {VITE}"))
-    })
+    })?;
+    Ok(())
 }
