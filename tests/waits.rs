@@ -159,6 +159,15 @@ fn every_wait_by_reason_and_stack() -> Result<()> {
                 wrong.push(format!("{error:#}"));
             }
         }
+        let faults = row(&recording.report, by_name["faults"])?;
+        let blocked = faults["blocked_ns"].as_f64().unwrap_or_default();
+        println!(
+            "faults    {:.1} % page_fault",
+            100.0 * of(faults, "page_fault") / blocked
+        );
+        if of(faults, "page_fault") < 0.9 * blocked || blocked < 0.1 * wall {
+            wrong.push(format!("faults: {}", faults["activities"]));
+        }
         for thread in THREADS {
             if let Err(error) = check_stacks(thread, &recording.waits) {
                 wrong.push(format!("{error:#}"));

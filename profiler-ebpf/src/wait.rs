@@ -83,6 +83,13 @@ impl Activity {
         Self::ALL.get(value as usize).copied()
     }
 
+    /// Whether a thread that waits so, by number, is in a system call: when that
+    /// returns, its stack is that of the wait.
+    #[inline(always)]
+    pub const fn is_in_call(number: u32) -> bool {
+        number != Self::PageFault as u32 && number != Self::Stopped as u32
+    }
+
     /// By number, one of those that another thread ends.
     #[inline(always)]
     pub const fn of_waker(number: u32) -> Option<Self> {
@@ -172,8 +179,8 @@ pub const fn wait_of_call(number: u64) -> Wait {
         // open, stat, fstat, lstat, getdents, truncate to readlink, getdents64,
         // openat to readlinkat, renameat2, execve, execveat, statx, openat2
         2 | 4..=6 | 76..=89 | 217 | 257..=267 | 316 | 59 | 322 | 332 | 437 => A::FileSystem,
-        // wait4, waitid
-        61 | 247 => A::Child,
+        // wait4, waitid; clone, vfork and clone3 wait for a child of vfork
+        61 | 247 | 56 | 58 | 435 => A::Child,
         // io_getevents, io_pgetevents, io_uring_enter
         208 | 333 | 426 => A::AsyncIo,
         // mmap to brk, mremap, madvise, process_madvise

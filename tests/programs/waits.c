@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -223,6 +224,24 @@ static void *syncs(void *descriptor)
 	return NULL;
 }
 
+// Memory that is a file's, of which nothing is in the page cache.
+__attribute__((noinline)) static void touch_the_file(int file, volatile char *memory)
+{
+	check(!posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED), "posix_fadvise");
+	for (int number = 0; number < BLOCKS; number++) (void)memory[(size_t)BLOCK * number];
+	check(!madvise((void *)memory, (size_t)BLOCK * BLOCKS, MADV_DONTNEED), "madvise");
+}
+
+static void *faults(void *descriptor)
+{
+	int file = (int)(intptr_t)descriptor;
+	char *memory = mmap(NULL, (size_t)BLOCK * BLOCKS, PROT_READ, MAP_SHARED, file, 0);
+	check(memory != MAP_FAILED, "mmap");
+	check(!madvise(memory, (size_t)BLOCK * BLOCKS, MADV_RANDOM), "madvise");
+	for (;;) touch_the_file(file, memory);
+	return NULL;
+}
+
 static void *spins(void *unused)
 {
 	for (;;) burn(1000);
@@ -248,6 +267,7 @@ static void use_the_disk(const char *directory)
 	for (int number = 0; number < BLOCKS; number++)
 		check(pwrite(file, block, BLOCK, (off_t)BLOCK * number) == BLOCK, "pwrite");
 	start("reads", reads, file);
+	start("faults", faults, file);
 	snprintf(path, sizeof path, "%s/sync", directory);
 	file = open(path, O_RDWR | O_CREAT, 0600);
 	check(file >= 0, "open");

@@ -95,34 +95,42 @@ fn go_on(next: *mut task_struct, now: u64, window: &Window) {
     }
     begin(clock);
     let mut since = clock.since;
+    let in_call = clock.state == thread_state::BLOCKED && Activity::is_in_call(clock.activity);
     if clock.state == thread_state::BLOCKED {
         let woken = if clock.woken == 0 { now } else { clock.woken };
         let waited = window.part(since, woken);
-        charge_index(clock, clock.activity, waited, true);
-        // Before the window opens, stacks only teach userspace whose tables
-        // it will need.
-        let waited = if window.start == 0 {
-            woken.saturating_sub(since)
-        } else {
-            waited
-        };
-        // It may have been blocked in the same call before.
-        let weight = due(&mut clock.residual[BLOCKED], waited, now);
-        clock.due[BLOCKED] = clock.due[BLOCKED].wrapping_add(weight);
-        clock.due_activity = clock.activity;
+        charge_index(clock, clock.activity, waited, in_call);
         since = woken;
+        if in_call {
+            blocked_stack(clock, waited, woken, now, window);
+        }
     }
     if clock.state != thread_state::ON_CPU {
-        let in_call = clock.state == thread_state::BLOCKED;
         queued(clock, task, window.part(since, now), in_call, now);
     }
-    if clock.state == thread_state::BLOCKED && clock.due[BLOCKED] | clock.due[QUEUED] != 0 {
+    if in_call && clock.due[BLOCKED] | clock.due[QUEUED] != 0 {
         kernel_stack(clock, next);
     }
     clock.state = thread_state::ON_CPU;
     clock.since = now;
     end(clock);
     owe(u32::from(clock.due[BLOCKED] | clock.due[QUEUED] != 0));
+}
+
+/// Decides whether the stack of a wait is due.
+#[inline(always)]
+fn blocked_stack(clock: &mut ThreadClock, waited: u64, woken: u64, now: u64, window: &Window) {
+    // Before the window opens, stacks only teach userspace whose tables it will
+    // need.
+    let waited = if window.start == 0 {
+        woken.saturating_sub(clock.since)
+    } else {
+        waited
+    };
+    // It may have been blocked in the same call before.
+    let weight = due(&mut clock.residual[BLOCKED], waited, now);
+    clock.due[BLOCKED] = clock.due[BLOCKED].wrapping_add(weight);
+    clock.due_activity = clock.activity;
 }
 
 /// Charges time in the run queue, and tells apart what its quota caused.
