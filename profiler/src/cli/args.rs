@@ -15,7 +15,7 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   sudo profiler --duration 10 --output report.html
-      Where the whole host spends its CPU time, as one HTML file.
+      Where the whole host spends its time, as one HTML file.
   sudo profiler --containers 'web-*,db' --format flamegraph --output web.svg
   sudo profiler --pid 4242 --duration 2m --output app.profile
       Keeps the recording; `profiler report app.profile --format …` renders it.
@@ -33,9 +33,9 @@ stderr. Ctrl-C ends a recording early and keeps what was recorded.";
 
 /// A system profiler: where does the time of this host go?
 ///
-/// Records with eBPF what every process on this Linux host spends its CPU time
-/// on, with native, Python and kernel stacks, without restarting or changing any
-/// of them. Needs root, or the capabilities that `profiler doctor` names.
+/// Records with eBPF what every process on this Linux host spends its time on, on
+/// CPUs and waiting, with native, Python, JavaScript and kernel stacks, without
+/// restarting or changing any of them. Needs root, or the capabilities that `profiler doctor` names.
 #[derive(Debug, Parser)]
 #[command(
     name = "profiler",
@@ -87,7 +87,7 @@ pub enum ModeArg {
     Frontend,
     /// Not in this version.
     Database,
-    /// CPU time of processes, containers and the kernel.
+    /// Time of processes, containers and the kernel: on CPUs and waiting.
     System,
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use profiler_ebpf::{
     Frame, MAX_MAPPINGS, Mapping, NO_EXECUTABLE, Outcome, ProcessEntry, ProcessEvent, ProcessKey,
-    ThreadSpecific,
+    Source, ThreadSpecific,
 };
 use rustc_hash::FxHashMap;
 
@@ -20,6 +20,10 @@ use super::{
 };
 use crate::bpf::{Kernel, Sample, TableSlots};
 
+/// What a sample of a running thread counts among those that wait for a table:
+/// every daemon of a host waits, and their tables must not keep those of busy
+/// processes waiting.
+const ON_CPU_DEMAND: u64 = 64;
 /// Executable mappings of one process at most; more are cut and counted.
 const MAX_PROCESS_MAPPINGS: usize = 1 << 14;
 /// After a scan that changed nothing, wait this long, doubled each time.
@@ -123,14 +127,16 @@ impl ProcessTable {
     /// Learns from how a sample's walk ended what the kernel side lacks.
     pub fn learn(&mut self, sample: &Sample<'_>, kernel: &mut Kernel) {
         let key = sample.header.process;
+        let demand = match sample.source {
+            Source::OnCpu => ON_CPU_DEMAND,
+            Source::GilWait | Source::OffCpu | Source::Wakeup => 1,
+        };
         match sample.outcome {
-            Outcome::ProcessUnknown | Outcome::MappingUnknown => {
-                let demand = u64::from(sample.outcome == Outcome::ProcessUnknown);
-                self.scan(key.tgid, Some(key), demand, kernel);
-            }
+            Outcome::ProcessUnknown => self.scan(key.tgid, Some(key), demand, kernel),
+            Outcome::MappingUnknown => self.scan(key.tgid, Some(key), 0, kernel),
             Outcome::TableNotReady => {
                 if let Some(id) = self.executables.in_slot(sample.header.failed_executable) {
-                    self.ask(id, 1, kernel);
+                    self.ask(id, demand, kernel);
                 }
                 // Its other executables are needed next.
                 if let Some(process) = self.processes.get(&key.tgid) {

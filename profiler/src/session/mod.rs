@@ -18,7 +18,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use profiler_ebpf::{Outcome, ProcessKey};
+use profiler_ebpf::{Outcome, ProcessKey, Source};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     signal::unix::{Signal, SignalKind, signal},
@@ -336,7 +336,8 @@ impl Session {
                     let key = header.process;
                     intake.add(&sample, container, table, |_| command_line(key));
                 }
-                if sample.outcome == Outcome::TableNotReady {
+                // Who only waits may be late: the host is not kept waiting for it.
+                if sample.outcome == Outcome::TableNotReady && sample.source == Source::OnCpu {
                     *last_unready = Instant::now();
                 }
                 table.learn(&sample, kernel);
