@@ -19,6 +19,12 @@ const HOLDER: &str = env!("CARGO_BIN_EXE_stack");
 const FREQUENCY: &str = "997";
 /// Largest error of a container's share of the CPU time, in points.
 const SHARE_ERROR: f64 = 2.0;
+/// As above, of programs that are woken by what they send load to and then run
+/// for less than 0.1 ms, on CPUs that others want: they go on right behind the
+/// scheduler's tick, where a sampling tick that is late, as they are on virtual
+/// machines, still finds the one before.
+const LOAD_SHARE_ERROR: f64 = 3.0;
+const LOAD_PROGRAMS: [&str; 4] = ["wrk", "pgbench", "redis-load", "web-load"];
 /// Percent of the user stacks of C programs that must reach their root.
 const COMPLETE: f64 = 99.0;
 
@@ -107,7 +113,11 @@ fn check_shares(folded: &Folded, containers: &[(String, String)], used: &[f64]) 
         let expected = 100.0 * used / all_used;
         let found = 100.0 * weight(name) / all_weights;
         println!("{name:<12} {expected:>5.1} % by its cgroup {found:>5.1} % found");
-        if (found - expected).abs() > SHARE_ERROR {
+        let error = match LOAD_PROGRAMS.contains(&name.as_str()) {
+            true => LOAD_SHARE_ERROR,
+            false => SHARE_ERROR,
+        };
+        if (found - expected).abs() > error {
             wrong.push(name);
         }
     }
