@@ -2,7 +2,7 @@
 //! versions.
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
 use tests::{
     cgroups::{self, Version},
@@ -80,13 +80,7 @@ fn check_all(stack: &Stack, version: Version) -> Result<()> {
     );
     let folded = Folded::parse(&profiler::render(&saved, "folded")?)?;
     let report: Value = serde_json::from_str(&profiler::render(&saved, "json")?)?;
-    let about = |name: &str| {
-        report["about"][name]
-            .as_f64()
-            .context("about the recording")
-    };
-    let start = about("start_unix_ms")? / 1e3;
-    let used = log.between(start, start + about("duration_ns")? / 1e9)?;
+    let used = log.during(&report)?;
 
     check_shares(&folded, &containers, &used);
     for name in C_PROGRAMS {

@@ -87,13 +87,7 @@ fn record_beside(
     let output = profiler::run(&[&options[..], &["--output", path]].concat())?;
     ensure!(output.status.success(), "{}", profiler::messages(&output));
     let report: Value = serde_json::from_str(&profiler::render(&saved, "json")?)?;
-    let about = |name: &str| {
-        report["about"][name]
-            .as_f64()
-            .context("about the recording")
-    };
-    let start = about("start_unix_ms")? / 1e3;
-    let scheduler = log.between(start, start + about("duration_ns")? / 1e9)?;
+    let scheduler = log.during(&report)?;
     let waits = profiler::render_with(&saved, &["--format", "folded", "--source", "off-cpu"])?;
     let wakeups = profiler::render_with(&saved, &["--format", "folded", "--source", "wakeup"])?;
     Ok(Recording {

@@ -122,6 +122,19 @@ pub struct Gils {
     pub addresses: [u64; LOCKS_PER_PROCESS],
 }
 
+impl Gils {
+    /// Whether an address lies in one of the locks.
+    #[inline(always)]
+    pub fn contain(&self, address: u64) -> bool {
+        let mut found = false;
+        for index in 0..LOCKS_PER_PROCESS {
+            let lock = self.addresses[index];
+            found |= lock != 0 && address.wrapping_sub(lock) < GIL_BYTES;
+        }
+        found
+    }
+}
+
 /// A build of V8. Offsets are in bytes, instance types as `Map` holds them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

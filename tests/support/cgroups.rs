@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
@@ -116,8 +117,19 @@ impl Log {
         Self { stop, reader }
     }
 
+    /// How much each moved while what a report is about was recorded.
+    pub fn during(self, report: &Value) -> Result<Vec<f64>> {
+        let about = |name: &str| {
+            report["about"][name]
+                .as_f64()
+                .context("about the recording")
+        };
+        let start = about("start_unix_ms")? / 1e3;
+        self.between(start, start + about("duration_ns")? / 1e9)
+    }
+
     /// How much each moved between two moments, in seconds since 1970.
-    pub fn between(self, start: f64, end: f64) -> Result<Vec<f64>> {
+    fn between(self, start: f64, end: f64) -> Result<Vec<f64>> {
         self.stop.store(true, Ordering::Relaxed);
         let rows = self
             .reader

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{measure, shell};
+use crate::{measure, py_spy, shell};
 
 const SECONDS: &str = "5";
 /// Pairs of runs, with and without a profiler, one after the other.
@@ -43,11 +43,7 @@ pub fn bench(profiler: &Path, programs: &Path, work: &Path) -> Result<()> {
         "\n{:<34} {:>14}",
         "CPU time of a fixed piece of work", "slower by"
     );
-    let py_spy = shell::find("py-spy");
-    if py_spy.is_none() {
-        eprintln!("py-spy is left out: `pip install py-spy` gets it");
-    }
-    for (name, command) in watchers(profiler, py_spy.as_deref(), work) {
+    for (name, command) in watchers(profiler, &py_spy::fetch()?, work) {
         let percent = slowdown(&python, &script, &command)?;
         println!("{name:<34} {percent:>13.2} %");
     }
@@ -109,7 +105,7 @@ fn stack_cost(profiler: &Path, target: &mut Command, work: &Path) -> Result<Cost
 type Watcher = Box<dyn Fn(u32) -> Command>;
 
 /// Profilers that look at a process, by name.
-fn watchers(profiler: &Path, py_spy: Option<&Path>, work: &Path) -> Vec<(String, Watcher)> {
+fn watchers(profiler: &Path, py_spy: &Path, work: &Path) -> Vec<(String, Watcher)> {
     let mut watchers: Vec<(String, Watcher)> = Vec::new();
     for rate in ["99", "999"] {
         let (profiler, output) = (profiler.to_owned(), work.join("slow.profile"));
@@ -124,10 +120,7 @@ fn watchers(profiler: &Path, py_spy: Option<&Path>, work: &Path) -> Vec<(String,
                 command
             }),
         ));
-        let Some(py_spy) = py_spy.map(Path::to_owned) else {
-            continue;
-        };
-        let output = work.join("slow.raw");
+        let (py_spy, output) = (py_spy.to_owned(), work.join("slow.raw"));
         watchers.push((
             format!("py-spy at {rate} Hz"),
             Box::new(move |pid| {

@@ -2,9 +2,7 @@
 //! is in.
 
 use aya_ebpf::helpers::bpf_probe_read_user;
-use profiler_ebpf::{
-    Activity, Descriptor, GIL_BYTES, LOCKS_PER_PROCESS, Wait, transfer, wait_of_call,
-};
+use profiler_ebpf::{Activity, Descriptor, Wait, transfer, wait_of_call};
 
 use crate::{maps::GILS, task::Task, walk::registers};
 
@@ -65,13 +63,5 @@ fn poll(task: Task, [descriptors, number]: [u64; 2]) -> Activity {
 #[inline(always)]
 fn is_gil(task: Task, address: u64) -> bool {
     // SAFETY: copied at once; userspace replaces entries whole.
-    let Some(locks) = (unsafe { GILS.get(&task.tgid()) }) else {
-        return false;
-    };
-    let mut is_lock = false;
-    for index in 0..LOCKS_PER_PROCESS {
-        let lock = locks.addresses[index];
-        is_lock |= lock != 0 && address.wrapping_sub(lock) < GIL_BYTES;
-    }
-    is_lock
+    unsafe { GILS.get(&task.tgid()) }.is_some_and(|locks| locks.contain(address))
 }

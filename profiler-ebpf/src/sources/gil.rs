@@ -6,7 +6,7 @@
 //! other futexes by their address alone, and measured exactly.
 
 use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::TracePointContext};
-use profiler_ebpf::{Counter, GIL_BYTES, LOCKS_PER_PROCESS, Source};
+use profiler_ebpf::{Counter, Source};
 
 use crate::{
     gate::{self, Verdict},
@@ -44,12 +44,7 @@ pub fn enter(context: &TracePointContext) {
     if operation != FUTEX_WAIT && operation != FUTEX_WAIT_BITSET {
         return;
     }
-    let mut is_lock = false;
-    for index in 0..LOCKS_PER_PROCESS {
-        let lock = locks.addresses[index];
-        is_lock |= lock != 0 && address.wrapping_sub(lock) < GIL_BYTES;
-    }
-    if !is_lock {
+    if !locks.contain(address) {
         return;
     }
     // SAFETY: has no precondition.

@@ -82,6 +82,15 @@ pub enum KernelError {
     Incomplete(&'static str),
 }
 
+impl KernelError {
+    /// Without what the verifier said, which fills pages.
+    pub fn brief(&self) -> String {
+        let text = self.to_string();
+        let brief = text.split(". Verifier output").next();
+        brief.unwrap_or_default().to_owned()
+    }
+}
+
 /// Which tasks the programs let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gate {

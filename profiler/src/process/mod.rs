@@ -24,11 +24,23 @@ pub use table::{ProcessTable, TableCounts, Translated};
 /// Start of a process in clock ticks after boot, field 22 of
 /// `/proc/PID/stat`, or `None` if it is gone.
 pub fn start_ticks(tgid: u32) -> Option<u64> {
-    let stat = std::fs::read(format!("/proc/{tgid}/stat")).ok()?;
+    stat_field(&stat_of(&format!("/proc/{tgid}"))?, 22)?
+        .parse()
+        .ok()
+}
+
+/// What `stat` says behind the name, in the directory in `/proc` of a process or
+/// thread; `None` if that is gone.
+pub fn stat_of(directory: &str) -> Option<String> {
+    let stat = std::fs::read(format!("{directory}/stat")).ok()?;
     // The name, field 2, may hold anything; the last parenthesis ends it.
     let after = stat.iter().rposition(|&byte| byte == b')')? + 2;
-    let fields = std::str::from_utf8(stat.get(after..)?).ok()?;
-    fields.split(' ').nth(22 - 3)?.parse().ok()
+    String::from_utf8(stat.get(after..)?.to_vec()).ok()
+}
+
+/// A field of [`stat_of`], 3 or more, by its number in proc_pid_stat(5).
+pub fn stat_field(stat: &str, number: usize) -> Option<&str> {
+    stat.split(' ').nth(number.checked_sub(3)?)
 }
 
 /// What `/proc/PID/stat` shows for a start given in nanoseconds.

@@ -61,33 +61,6 @@ impl ActivityClass {
 }
 
 impl Activity {
-    pub const ALL: [Self; 24] = [
-        Self::OnCpu,
-        Self::RunQueue,
-        Self::Throttled,
-        Self::Lock,
-        Self::Gil,
-        Self::Sleep,
-        Self::Signal,
-        Self::Poll,
-        Self::Accept,
-        Self::DiskRead,
-        Self::DiskWrite,
-        Self::Sync,
-        Self::FileSystem,
-        Self::PageFault,
-        Self::NetworkRead,
-        Self::NetworkWrite,
-        Self::Connect,
-        Self::Pipe,
-        Self::Child,
-        Self::AsyncIo,
-        Self::Memory,
-        Self::Stopped,
-        Self::Descriptor,
-        Self::Other,
-    ];
-
     /// As shown to people.
     pub fn title(self) -> &'static str {
         match self {

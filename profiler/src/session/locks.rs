@@ -49,15 +49,7 @@ impl Locks {
         if matches!(self.hooks, Hooks::NotAsked) {
             self.hooks = match kernel.measure_gil() {
                 Ok(()) => Hooks::Attached,
-                // Without what the verifier said, which fills pages.
-                Err(error) => Hooks::Refused(
-                    error
-                        .to_string()
-                        .split(". Verifier output")
-                        .next()
-                        .unwrap_or_default()
-                        .to_owned(),
-                ),
+                Err(error) => Hooks::Refused(error.brief()),
             };
         }
         let process = self

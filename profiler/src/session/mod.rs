@@ -175,13 +175,16 @@ impl Session {
             table.prepare(pid, &mut kernel);
         }
         let threads = if options.waits {
-            Threads::start(&mut kernel, &containers, |pid, (v2, v1)| match gate {
+            Threads::start(&mut kernel, &containers, |pid| match gate {
                 Gate::Everything => true,
                 Gate::Processes => options.pids.contains(&pid),
-                Gate::Cgroups => wanted_cgroups.v2.contains(&v2) || wanted_cgroups.v1.contains(&v1),
+                Gate::Cgroups => {
+                    let (v2, v1) = containers.cgroups_of(pid);
+                    wanted_cgroups.v2.contains(&v2) || wanted_cgroups.v1.contains(&v1)
+                }
             })
         } else {
-            Threads::off()
+            Threads::default()
         };
         let mut cpus = Cpus::default();
         cpus.follow(&mut kernel)?;

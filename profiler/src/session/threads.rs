@@ -1,7 +1,11 @@
 //! The account of every thread's wall time: threads that were there before the
 //! recording are told to the kernel side, and what it counted is collected.
 
-use std::{collections::BTreeMap, fs, io::Read as _, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    hash::{BuildHasher as _, RandomState},
+};
 
 use profiler_ebpf::{
     Activity, Descriptor, ProcessKey, TICK_NS, ThreadClock, ThreadEvent, WAIT_PERIOD_NS, Wait,
@@ -16,7 +20,7 @@ use super::{
 use crate::{
     bpf::Kernel,
     containers::Containers,
-    process::start_ticks,
+    process::{start_ticks, stat_field, stat_of},
     profile::{self, ContainerId, Note, NoteKind, ThreadAccount, ThreadId},
 };
 
@@ -41,12 +45,14 @@ struct Known {
     cgroups: (u64, u64),
 }
 
-/// What is followed, and how it went.
+/// What is followed, and how it went. By default nothing is.
 #[derive(Default)]
 pub struct Threads {
-    /// Why nothing is; `None` while all is well.
+    follows: bool,
+    /// Why the kernel would not have it.
     refused: Option<String>,
-    off: bool,
+    /// Where in the sampling period a thread begins must not be the same for all.
+    phases: RandomState,
     window: Option<Window>,
     known: FxHashMap<u32, Known>,
     /// Threads that did not fit the kernel side's map.
@@ -56,20 +62,18 @@ pub struct Threads {
 
 impl Threads {
     /// Attaches the hooks and tells the kernel side of the threads of the
-    /// processes that pass `wanted`, by process id and cgroups.
+    /// processes that pass `wanted`.
     pub fn start(
         kernel: &mut Kernel,
         containers: &Containers,
-        mut wanted: impl FnMut(u32, (u64, u64)) -> bool,
+        wanted: impl Fn(u32) -> bool,
     ) -> Self {
         let mut threads = Self::default();
         if let Err(error) = kernel.follow_threads() {
-            // Without what the verifier said, which fills pages.
-            let text = error.to_string();
-            let text = text.split(". Verifier output").next().unwrap_or_default();
-            threads.refused = Some(text.to_owned());
+            threads.refused = Some(error.brief());
             return threads;
         }
+        threads.follows = true;
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
             let Some(tgid) = entry
                 .file_name()
@@ -78,20 +82,11 @@ impl Threads {
             else {
                 continue;
             };
-            let cgroups = containers.cgroups_of(tgid);
-            if wanted(tgid, cgroups) {
-                threads.tell(kernel, tgid, cgroups);
+            if wanted(tgid) {
+                threads.tell(kernel, tgid, containers.cgroups_of(tgid));
             }
         }
         threads
-    }
-
-    /// Threads are not followed in this recording.
-    pub fn off() -> Self {
-        Self {
-            off: true,
-            ..Self::default()
-        }
     }
 
     fn tell(&mut self, kernel: &mut Kernel, tgid: u32, cgroups: (u64, u64)) {
@@ -99,9 +94,11 @@ impl Threads {
             return;
         };
         for tid in tids {
-            let Some(clock) = clock(tgid, tid, cgroups) else {
+            let Some(mut clock) = clock(tgid, tid, cgroups) else {
                 continue;
             };
+            clock.residual =
+                std::array::from_fn(|place| self.phases.hash_one((tid, place)) % WAIT_PERIOD_NS);
             if kernel.follow_thread(tid, clock).is_err() {
                 self.not_taken += 1;
                 continue;
@@ -115,10 +112,6 @@ impl Threads {
         }
     }
 
-    fn follows(&self) -> bool {
-        self.refused.is_none() && !self.off
-    }
-
     /// Accounts for what threads do from now on.
     pub fn open_window(&mut self, kernel: &mut Kernel) {
         self.accounts.clear();
@@ -126,7 +119,7 @@ impl Threads {
             start: now(),
             end: 0,
         };
-        if self.follows() && kernel.set_window(window).is_ok() {
+        if self.follows && kernel.set_window(window).is_ok() {
             self.window = Some(window);
         }
     }
@@ -233,10 +226,33 @@ impl Threads {
 
 /// An activity as the kernel side numbers them.
 pub fn activity(number: u32) -> profile::Activity {
-    profile::Activity::ALL
-        .get(number as usize)
-        .copied()
-        .unwrap_or(profile::Activity::Other)
+    use profile::Activity as Told;
+    match Activity::from_u32(number).unwrap_or(Activity::Other) {
+        Activity::OnCpu => Told::OnCpu,
+        Activity::RunQueue => Told::RunQueue,
+        Activity::Throttled => Told::Throttled,
+        Activity::Lock => Told::Lock,
+        Activity::Gil => Told::Gil,
+        Activity::Sleep => Told::Sleep,
+        Activity::Signal => Told::Signal,
+        Activity::Poll => Told::Poll,
+        Activity::Accept => Told::Accept,
+        Activity::DiskRead => Told::DiskRead,
+        Activity::DiskWrite => Told::DiskWrite,
+        Activity::Sync => Told::Sync,
+        Activity::FileSystem => Told::FileSystem,
+        Activity::PageFault => Told::PageFault,
+        Activity::NetworkRead => Told::NetworkRead,
+        Activity::NetworkWrite => Told::NetworkWrite,
+        Activity::Connect => Told::Connect,
+        Activity::Pipe => Told::Pipe,
+        Activity::Child => Told::Child,
+        Activity::AsyncIo => Told::AsyncIo,
+        Activity::Memory => Told::Memory,
+        Activity::Stopped => Told::Stopped,
+        Activity::Descriptor => Told::Descriptor,
+        Activity::Other => Told::Other,
+    }
 }
 
 /// Charges the interval that a thread is in when the window ends.
@@ -271,34 +287,18 @@ fn tids(tgid: u32) -> Option<Vec<u32>> {
 /// is gone.
 fn clock(tgid: u32, tid: u32, cgroups: (u64, u64)) -> Option<ThreadClock> {
     let task = format!("/proc/{tgid}/task/{tid}");
-    let stat = fs::read(format!("{task}/stat")).ok()?;
-    // The name, field 2, may hold anything; the last parenthesis ends it.
-    let after = stat.iter().rposition(|&byte| byte == b')')? + 2;
-    let fields: Vec<&str> = std::str::from_utf8(stat.get(after..)?)
-        .ok()?
-        .split(' ')
-        .collect();
-    let flags: u64 = fields.get(9 - 3)?.parse().ok()?;
+    let stat = stat_of(&task)?;
+    let flags: u64 = stat_field(&stat, 9)?.parse().ok()?;
     if flags & KERNEL_THREAD != 0 {
         return None;
     }
-    let now = now();
-    // Where in the period it begins must not be the same for all.
-    let mut random = [0; 16];
-    fs::File::open("/dev/urandom")
-        .ok()?
-        .read_exact(&mut random)
-        .ok()?;
-    let random = u128::from_ne_bytes(random);
-    let phase = |part: u64| part % WAIT_PERIOD_NS;
     let mut clock = ThreadClock {
-        since: now,
+        since: now(),
         cgroup_v2: cgroups.0,
         cgroup_v1: cgroups.1,
-        residual: [0, 32, 64].map(|shift| phase((random >> shift) as u64)),
         ..ThreadClock::NEW
     };
-    match *fields.first()? {
+    match stat_field(&stat, 3)? {
         "R" => {}
         "T" | "t" => {
             clock.state = thread_state::BLOCKED;
@@ -306,7 +306,7 @@ fn clock(tgid: u32, tid: u32, cgroups: (u64, u64)) -> Option<ThreadClock> {
         }
         _ => {
             clock.state = thread_state::BLOCKED;
-            clock.activity = wait(tgid, Path::new(&task)) as u32;
+            clock.activity = wait(tgid, &task) as u32;
         }
     }
     Some(clock)
@@ -314,8 +314,8 @@ fn clock(tgid: u32, tid: u32, cgroups: (u64, u64)) -> Option<ThreadClock> {
 
 /// What a blocked thread waits for, by `/proc/PID/task/TID/syscall`: the same
 /// that the kernel side finds for itself.
-fn wait(tgid: u32, task: &Path) -> Activity {
-    let text = fs::read_to_string(task.join("syscall")).unwrap_or_default();
+fn wait(tgid: u32, task: &str) -> Activity {
+    let text = fs::read_to_string(format!("{task}/syscall")).unwrap_or_default();
     let mut words = text.split_whitespace();
     // "running" when it woke meanwhile, -1 in an exception.
     let number = match words.next().and_then(|word| word.parse::<i64>().ok()) {
