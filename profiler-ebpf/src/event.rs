@@ -49,13 +49,34 @@ pub enum Source {
     /// A thread woke another that waited for it. Weight: how long that waited,
     /// nanoseconds, as for [`Self::OffCpu`].
     Wakeup = 3,
+    /// A system call returns. Weight: nanoseconds since it began, also those of
+    /// calls that were not recorded.
+    Syscall = 4,
+    /// A disk request is made. Weight: bytes.
+    Disk = 5,
+    /// A disk request is done. Weight: nanoseconds since it was made.
+    DiskTime = 6,
+    /// A message was sent or received. Weight: bytes.
+    Network = 7,
+    /// A page fault. Weight: bytes.
+    PageFault = 8,
 }
 
 impl Source {
     pub fn from_u32(value: u32) -> Option<Self> {
-        [Self::OnCpu, Self::GilWait, Self::OffCpu, Self::Wakeup]
-            .into_iter()
-            .find(|source| *source as u32 == value)
+        [
+            Self::OnCpu,
+            Self::GilWait,
+            Self::OffCpu,
+            Self::Wakeup,
+            Self::Syscall,
+            Self::Disk,
+            Self::DiskTime,
+            Self::Network,
+            Self::PageFault,
+        ]
+        .into_iter()
+        .find(|source| *source as u32 == value)
     }
 }
 

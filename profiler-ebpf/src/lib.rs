@@ -6,6 +6,7 @@
 #![no_std]
 
 pub mod event;
+pub mod histogram;
 pub mod process;
 pub mod runtime;
 pub mod table;
@@ -13,6 +14,7 @@ pub mod v8;
 pub mod wait;
 
 pub use event::*;
+pub use histogram::*;
 pub use process::*;
 pub use runtime::*;
 pub use table::*;

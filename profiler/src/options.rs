@@ -32,6 +32,28 @@ pub enum ContainerScope {
     Patterns(Vec<String>),
 }
 
+/// What is recorded beside CPU time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordedSources {
+    /// The wall time of threads, and what they wait for.
+    pub waits: bool,
+    pub syscalls: bool,
+    pub disk: bool,
+    pub network: bool,
+    /// Page faults, and what memory shortage does.
+    pub memory: bool,
+}
+
+impl RecordedSources {
+    pub const ALL: Self = Self {
+        waits: true,
+        syscalls: true,
+        disk: true,
+        network: true,
+        memory: true,
+    };
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordOptions {
     pub mode: Mode,
@@ -41,8 +63,7 @@ pub struct RecordOptions {
     /// Only these processes; empty for all. Never together with patterns.
     pub pids: Vec<u32>,
     pub containers: ContainerScope,
-    /// Whether waiting is recorded beside CPU time.
-    pub waits: bool,
+    pub sources: RecordedSources,
     /// Our own command line for the report, secrets masked.
     pub command_line: String,
 }
@@ -55,7 +76,7 @@ impl Default for RecordOptions {
             frequency: DEFAULT_FREQUENCY,
             pids: Vec::new(),
             containers: ContainerScope::default(),
-            waits: true,
+            sources: RecordedSources::ALL,
             command_line: String::new(),
         }
     }

@@ -93,11 +93,20 @@ pub enum ModeArg {
 
 /// What can be recorded or left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum RecordedSource {
+pub enum SourceArg {
+    All,
     /// CPU time, sampled.
     OnCpu,
     /// Where threads wait, and the wall time of each thread.
     OffCpu,
+    /// Counts, errors and durations of system calls.
+    Syscalls,
+    /// Disk requests and who made them.
+    Disk,
+    /// Connections and what goes through them.
+    Network,
+    /// Page faults and the out-of-memory killer.
+    Memory,
 }
 
 #[derive(Debug, Args)]
@@ -149,9 +158,9 @@ pub struct RecordArgs {
         value_enum,
         value_name = "SOURCES",
         value_delimiter = ',',
-        default_value = "on-cpu,off-cpu"
+        default_value = "all"
     )]
-    pub sources: Vec<RecordedSource>,
+    pub sources: Vec<SourceArg>,
 
     /// Samples a second on each CPU, 1 to 10000.
     #[arg(

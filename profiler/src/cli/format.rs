@@ -38,6 +38,13 @@ impl ValueEnum for Source {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         let (name, help) = match self {
             Self::OnCpu => ("on-cpu", "CPU time, sampled"),
+            Self::Wall => ("wall", "the whole time of threads: on a CPU and off"),
+            Self::OffCpu => ("off-cpu", "all time off a CPU: blocked and idle"),
+            Self::Blocked => (
+                "blocked",
+                "time in which threads wait inside of their work, for a CPU too",
+            ),
+            Self::Idle => ("idle", "time in which threads wait for work"),
             Self::GilWait => (
                 "gil-wait",
                 "waits for the global interpreter lock of CPython, each of them measured",
@@ -46,10 +53,11 @@ impl ValueEnum for Source {
                 "wakeup",
                 "time that others waited for a lock, a pipe or a child until this woke them",
             ),
-            Self::OffCpu => (
-                "off-cpu",
-                "time in which threads wait: blocked, idle, or for a CPU",
-            ),
+            Self::Syscall => ("syscall", "time in system calls"),
+            Self::Disk => ("disk", "bytes of disk requests"),
+            Self::DiskTime => ("disk-time", "time that disk requests took"),
+            Self::Network => ("network", "bytes sent and received"),
+            Self::PageFault => ("page-fault", "bytes that page faults brought in"),
         };
         Some(PossibleValue::new(name).help(help))
     }

@@ -11,12 +11,12 @@ use clap::ValueEnum as _;
 
 use super::{
     Format,
-    args::{DEFAULT_ENDPOINTS, DEFAULT_LOAD, Messages, ModeArg, RecordArgs, RecordedSource},
+    args::{DEFAULT_ENDPOINTS, DEFAULT_LOAD, Messages, ModeArg, RecordArgs, SourceArg},
     exit, format,
 };
 use crate::{
     doctor,
-    options::{ContainerScope, Mode, RecordOptions, container_scope},
+    options::{ContainerScope, Mode, RecordOptions, RecordedSources, container_scope},
     output::{self, OutputError, Target},
     privacy,
     profile::Recording,
@@ -134,9 +134,20 @@ fn options(arguments: &RecordArgs, command_line: &[OsString]) -> anyhow::Result<
         frequency: arguments.frequency,
         pids,
         containers,
-        waits: arguments.sources.contains(&RecordedSource::OffCpu),
+        sources: sources(&arguments.sources),
         command_line: privacy::command_line(&command_line),
     })
+}
+
+fn sources(asked: &[SourceArg]) -> RecordedSources {
+    let has = |source| asked.contains(&source) || asked.contains(&SourceArg::All);
+    RecordedSources {
+        waits: has(SourceArg::OffCpu),
+        syscalls: has(SourceArg::Syscalls),
+        disk: has(SourceArg::Disk),
+        network: has(SourceArg::Network),
+        memory: has(SourceArg::Memory),
+    }
 }
 
 fn not_here(mode: &str) -> String {
@@ -240,7 +251,7 @@ mod tests {
             "--format exe",
             "--mode all",
             "--profile-type memory",
-            "--source disk",
+            "--source swap",
             "--quiet --verbose",
             "stray",
         ] {

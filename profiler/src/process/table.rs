@@ -129,7 +129,7 @@ impl ProcessTable {
         let key = sample.header.process;
         let demand = match sample.source {
             Source::OnCpu => ON_CPU_DEMAND,
-            Source::GilWait | Source::OffCpu | Source::Wakeup => 1,
+            _ => 1,
         };
         match sample.outcome {
             Outcome::ProcessUnknown => self.scan(key.tgid, Some(key), demand, kernel),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ThreadId;
+use super::{Source, ThreadId};
 
 /// What a thread did with its time. Every moment of a thread is one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -100,6 +100,15 @@ impl Activity {
             Self::RunQueue | Self::Throttled => ActivityClass::RunQueue,
             Self::Poll | Self::Accept | Self::Signal => ActivityClass::Idle,
             _ => ActivityClass::Blocked,
+        }
+    }
+
+    /// The source that its stacks are samples of.
+    pub fn source(self) -> Source {
+        match self.class() {
+            ActivityClass::OnCpu => Source::OnCpu,
+            ActivityClass::RunQueue | ActivityClass::Blocked => Source::Blocked,
+            ActivityClass::Idle => Source::Idle,
         }
     }
 

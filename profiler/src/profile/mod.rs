@@ -10,7 +10,9 @@ pub mod activity;
 pub mod builder;
 pub mod container;
 pub mod frame;
+pub mod histogram;
 pub mod quality;
+pub mod source;
 pub mod store;
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +22,9 @@ pub use activity::{Activity, ActivityClass, Spent, ThreadAccount};
 pub use builder::Builder;
 pub use container::{Container, ContainerId, ContainerKind, ContainerUsage, Pressure};
 pub use frame::{Frame, FrameId, FrameKind, Function, FunctionId, Module, ModuleId};
+pub use histogram::Histogram;
 pub use quality::{Cost, OutcomeCount, ProgramCost, Quality, RuntimeQuality};
+pub use source::{Source, Unit};
 
 /// Version of the saved recording and of the JSON report. Raised when a
 /// reader of the version before would misread it.
@@ -101,48 +105,6 @@ pub struct StackNode {
     pub frame: FrameId,
 }
 
-/// What a sample's weight measures.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// Nanoseconds of CPU time, sampled.
-    #[default]
-    OnCpu,
-    /// Nanoseconds that a thread waited for the global interpreter lock of
-    /// CPython: every wait, measured.
-    GilWait,
-    /// Nanoseconds that a thread waited: blocked, idle, or for a CPU. Totals of
-    /// each thread and activity are exact; stacks are sampled in proportion to
-    /// the length of the wait, and what has none is there without.
-    OffCpu,
-    /// Nanoseconds that other threads waited until this one woke them: locks,
-    /// the GIL, pipes, child processes. Sampled as the stacks of the waits.
-    Wakeup,
-}
-
-impl Source {
-    pub const ALL: [Self; 4] = [Self::OnCpu, Self::GilWait, Self::OffCpu, Self::Wakeup];
-
-    /// As shown to people.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::OnCpu => "on-CPU",
-            Self::GilWait => "GIL wait",
-            Self::OffCpu => "off-CPU",
-            Self::Wakeup => "wakeups",
-        }
-    }
-
-    /// Unit of the weight, as pprof and speedscope spell it.
-    pub fn unit(self) -> &'static str {
-        match self {
-            Self::OnCpu | Self::GilWait | Self::OffCpu | Self::Wakeup => "nanoseconds",
-        }
-    }
-}
-
 /// Everything recorded with the same stack, thread and source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
@@ -187,7 +149,7 @@ impl Recording {
     pub fn total(&self, source: Source) -> u64 {
         self.samples
             .iter()
-            .filter(|sample| sample.source == source)
+            .filter(|sample| source.shows(sample.source))
             .map(|sample| sample.weight)
             .sum()
     }

@@ -8,7 +8,7 @@ use crate::{
 
 use super::{
     ProfileType, Selection,
-    text::{Utc, bytes, clean, clean_or_empty, count, duration, percent},
+    text::{Utc, bytes, capitalized, clean, clean_or_empty, count, duration, percent},
 };
 
 /// A fact: what it is about, and what it says. Clean text.
@@ -29,8 +29,8 @@ fn line(label: &str, text: String) -> Line {
 pub fn title(recording: &Recording, selection: Selection) -> String {
     let about = &recording.about;
     format!(
-        "{} time of {}, {}",
-        selection.source.title(),
+        "{} on {}, {}",
+        capitalized(selection.source.measures()),
         clean(&about.host),
         Utc::new(about.start_unix_ms).text()
     )
@@ -332,8 +332,11 @@ pub fn no_samples(recording: &Recording, selection: Selection) -> String {
     if selection.source == Source::Wakeup {
         return "No wakeups: no thread was seen to end the wait of another.".to_owned();
     }
-    if selection.source == Source::OffCpu {
-        return "No waits: they were not recorded; the notes say why.".to_owned();
+    if !selection.source.shows(Source::OnCpu) {
+        return format!(
+            "No {}: nothing of it happened, or it was not recorded; the notes say why.",
+            selection.source.measures()
+        );
     }
     let why = if selection.profile_type == ProfileType::PySpy && quality.samples > 0 {
         "none of those that were taken was in a Python function"

@@ -7,12 +7,12 @@ use inferno::flamegraph::{
     color::{BackgroundColor, Color, PaletteMap},
 };
 
-use crate::profile::{FrameKind, Recording};
+use crate::profile::{FrameKind, Recording, Unit};
 
 use super::{
     Selection, evidence,
     merged::{Label, LabelKind, Merged, Step},
-    text::{clean, measured, shorten},
+    text::{clean, shorten},
 };
 
 /// Narrower frames are not drawn, in percent of the width: a tenth of a pixel
@@ -39,9 +39,13 @@ pub fn write(recording: &Recording, selection: Selection, out: &mut dyn Write) -
     options.subtitle = Some(shorten(&evidence::subtitle(recording), SUBTITLE_LENGTH).into_owned());
     options.notes = notes(recording, selection);
     // Microseconds: nanoseconds are hard to read, and milliseconds would round
-    // narrow frames to nothing.
-    options.count_name = format!("µs of {}", measured(selection.source));
-    options.factor = 0.001;
+    // narrow frames to nothing. Of bytes, likewise, KiB.
+    let (unit, factor) = match selection.source.unit() {
+        Unit::Nanoseconds => ("µs", 1e-3),
+        Unit::Bytes => ("KiB", 1.0 / 1024.0),
+    };
+    options.count_name = format!("{unit} of {}", selection.source.measures());
+    options.factor = factor;
     options.name_type = "Frame:".to_string();
     options.min_width = MIN_WIDTH_PERCENT;
     options.bgcolors = Some(BackgroundColor::Yellow);
@@ -108,7 +112,7 @@ fn notes(recording: &Recording, selection: Selection) -> String {
          Frames narrower than 0.01 % are not drawn.\n\
          Colours: orange kernel, red native, yellow C++ and Rust, aqua inlined, green JavaScript and JIT, blue Python, \
          grey what stands for frames that are not known, purple containers and processes.\n",
-        measured(selection.source)
+        selection.source.measures()
     );
     let lines = evidence::quality_lines(recording)
         .into_iter()

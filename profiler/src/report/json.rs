@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     profile::{
         About, ContainerKind, ContainerUsage, Cost, FORMAT_VERSION, Module, Note, Quality,
-        Recording, Source,
+        Recording, Source, Unit,
     },
     views::{
         Amount, Top, Views, python_functions,
@@ -283,20 +283,20 @@ columns!(Stacks of rows:
     "caller" => |row| row.caller,
     "frame" => |row| row.frame,
 );
-columns!(Samples of rows:
-    "thread" => |row| row.thread,
-    "stack" => |row| row.stack,
-    "weight_ns" => |row| row.weight,
-    "count" => |row| row.count,
-);
 
-/// Machine-readable.
-fn name(source: Source) -> &'static str {
-    match source {
-        Source::OnCpu => "on_cpu",
-        Source::GilWait => "gil_wait",
-        Source::OffCpu => "off_cpu",
-        Source::Wakeup => "wakeup",
+impl Serialize for Samples<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let weight = match self.1.unit() {
+            Unit::Nanoseconds => "weight_ns",
+            Unit::Bytes => "weight_bytes",
+        };
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("thread", &Column(|| self.rows().map(|row| row.thread)))?;
+        map.serialize_entry("stack", &Column(|| self.rows().map(|row| row.stack)))?;
+        map.serialize_entry(weight, &Column(|| self.rows().map(|row| row.weight)))?;
+        map.serialize_entry("count", &Column(|| self.rows().map(|row| row.count)))?;
+        map.end()
     }
 }
 
@@ -439,9 +439,8 @@ fn report(recording: &Recording, profile_type: ProfileType) -> Report<'_> {
             functions: Functions(recording),
             frames: Frames(recording),
             stacks: Stacks(recording),
-            samples: Source::ALL
-                .into_iter()
-                .map(|source| (name(source), Samples(recording, source)))
+            samples: Source::recorded()
+                .map(|source| (source.name(), Samples(recording, source)))
                 .collect(),
         },
     }

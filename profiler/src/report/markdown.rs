@@ -13,13 +13,13 @@ use std::{
 };
 
 use crate::{
-    profile::{NoteKind, Recording, Source},
+    profile::{NoteKind, Recording, Source, Unit},
     views::{Amount, Top, Views, share::share_text, shares, top},
 };
 
 use super::{
     Selection, evidence,
-    text::{self, base_name, clean, duration, shorten},
+    text::{self, amount, base_name, clean, duration, shorten},
 };
 
 const CONTAINERS: usize = 10;
@@ -124,10 +124,9 @@ fn write_text(
     let about = &recording.about;
     let host = code(&about.host);
     match views.source {
-        Source::OnCpu => writeln!(out, "## Where the CPU time of {host} went\n")?,
         Source::GilWait => writeln!(out, "## Where {host} waited for the GIL\n")?,
-        Source::OffCpu => writeln!(out, "## Where {host} waited\n")?,
         Source::Wakeup => writeln!(out, "## What ended the waits of {host}\n")?,
+        source => writeln!(out, "## Where the {} of {host} went\n", source.measures())?,
     }
     writeln!(
         out,
@@ -147,14 +146,10 @@ fn write_text(
         writeln!(
             out,
             "**{} of {}** in {} {}: {}.",
-            duration(views.total.weight),
-            text::measured(views.source),
+            amount(views.total.weight, views.source),
+            views.source.measures(),
             text::count(views.total.count),
-            match views.source {
-                Source::OnCpu => "samples",
-                Source::GilWait | Source::OffCpu => "waits",
-                Source::Wakeup => "wakeups",
-            },
+            plural(views.source),
             kinds(views),
         )?;
         containers(recording, views, out)?;
@@ -183,13 +178,21 @@ fn write_text(
     writeln!(out, "\n</details>")
 }
 
+/// What is counted beside the weights.
+fn plural(source: Source) -> String {
+    format!("{}s", source.event())
+}
+
 /// Title of the column with the weights.
 fn amount_title(views: &Views) -> &'static str {
     match views.source {
         Source::OnCpu => "CPU time",
         Source::GilWait => "GIL wait",
-        Source::OffCpu => "Waiting",
         Source::Wakeup => "Others' waiting",
+        source => match source.unit() {
+            Unit::Nanoseconds => "Time",
+            Unit::Bytes => "Bytes",
+        },
     }
 }
 
@@ -240,16 +243,22 @@ fn containers(recording: &Recording, views: &Views, out: &mut String) -> std::fm
             out,
             "| {} | {} | {share} | {} | {} |",
             code(&container.name),
-            duration(row.amount.weight),
+            amount(row.amount.weight, views.source),
             memory.as_deref().unwrap_or(""),
             throttled.as_deref().unwrap_or(""),
         )?;
     }
-    others(&table, &shares, "| | |", out)
+    others(&table, views.source, &shares, "| | |", out)
 }
 
 /// The row that makes a shortened table add up.
-fn others<T>(table: &Top<T>, shares: &[String], rest: &str, out: &mut String) -> std::fmt::Result {
+fn others<T>(
+    table: &Top<T>,
+    source: Source,
+    shares: &[String],
+    rest: &str,
+    out: &mut String,
+) -> std::fmt::Result {
     if table.others_count == 0 {
         return Ok(());
     }
@@ -257,7 +266,7 @@ fn others<T>(table: &Top<T>, shares: &[String], rest: &str, out: &mut String) ->
         out,
         "| {} others | {} | {} {rest}",
         text::count(table.others_count as u64),
-        duration(table.others.weight),
+        amount(table.others.weight, source),
         shares[table.rows.len()],
     )
 }
@@ -279,12 +288,12 @@ fn processes(recording: &Recording, views: &Views, out: &mut String) -> std::fmt
             out,
             "| {} | {} | {share} | {} | {} |",
             code(&process.name),
-            duration(row.amount.weight),
+            amount(row.amount.weight, views.source),
             process.pid,
             code(&recording.containers[process.container as usize].name),
         )?;
     }
-    others(&table, &shares, "| | |", out)
+    others(&table, views.source, &shares, "| | |", out)
 }
 
 fn functions(recording: &Recording, views: &Views, out: &mut String) -> std::fmt::Result {
@@ -306,7 +315,7 @@ fn functions(recording: &Recording, views: &Views, out: &mut String) -> std::fmt
             out,
             "| {} | {} | {share} | {} | {} |",
             code(&text::function_label(function)),
-            duration(row.own.weight),
+            amount(row.own.weight, views.source),
             if row.total == row.own {
                 // The share was rounded with those of its table.
                 share.clone()
@@ -323,12 +332,12 @@ fn functions(recording: &Recording, views: &Views, out: &mut String) -> std::fmt
             },
         )?;
     }
-    others(&table, &shares, "| | |", out)?;
+    others(&table, views.source, &shares, "| | |", out)?;
     if views.without_stack.weight > 0 {
         writeln!(
             out,
             "| (no stack) | {} | {} | | |",
-            duration(views.without_stack.weight),
+            amount(views.without_stack.weight, views.source),
             shares.last().map_or("", String::as_str),
         )?;
     }

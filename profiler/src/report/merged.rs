@@ -135,7 +135,7 @@ impl Merged {
         let mut samples: Vec<_> = recording
             .samples
             .iter()
-            .filter(|sample| sample.source == source && sample.weight > 0)
+            .filter(|sample| source.shows(sample.source) && sample.weight > 0)
             .collect();
         samples.sort_by_key(|sample| root_of(sample));
         let mut labels = vec![NONE; recording.frames.len()];

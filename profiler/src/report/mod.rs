@@ -90,7 +90,7 @@ fn check(recording: &Recording) -> Result<(), ReportError> {
         let mut weight = 0_i64;
         let mut count = 0_i64;
         for sample in &recording.samples {
-            if sample.source != source {
+            if !source.shows(sample.source) {
                 continue;
             }
             let add = |sum: i64, value: u64| sum.checked_add(i64::try_from(value).ok()?);

@@ -23,12 +23,22 @@ use super::{
 
 /// What pprof calls the events and the weight of a source.
 fn types(source: Source) -> [(&'static str, &'static str); 2] {
-    match source {
-        Source::OnCpu => [("samples", "count"), ("cpu", source.unit())],
-        Source::GilWait => [("gil_waits", "count"), ("gil_wait", source.unit())],
-        Source::OffCpu => [("waits", "count"), ("off_cpu", source.unit())],
-        Source::Wakeup => [("wakeups", "count"), ("wakeup", source.unit())],
-    }
+    let (events, weight) = match source {
+        Source::OnCpu => ("samples", "cpu"),
+        Source::GilWait => ("gil_waits", "gil_wait"),
+        Source::Wakeup => ("wakeups", "wakeup"),
+        Source::Blocked => ("blocked_waits", "blocked"),
+        Source::Idle => ("idle_waits", "idle"),
+        Source::Syscall => ("syscall_stacks", "syscall"),
+        Source::Disk => ("disk_requests", "disk"),
+        Source::DiskTime => ("disk_completions", "disk_time"),
+        Source::Network => ("messages", "network"),
+        Source::PageFault => ("faults", "page_fault"),
+        // What they show is there in its parts.
+        Source::Wall => return types(Source::OnCpu),
+        Source::OffCpu => return types(Source::Blocked),
+    };
+    [(events, "count"), (weight, source.unit().name())]
 }
 
 /// pprof's numbers are signed. A sum of weights that does not fit was refused
@@ -150,8 +160,18 @@ fn profile(recording: &Recording, selection: Selection) -> proto::Profile {
     let no_stack_function = recording.functions.len() as u64 + 1;
     let no_stack_location = locations.chains.len() as u64 + 1;
     let mut used = vec![false; locations.chains.len()];
+    let sources: Vec<Source> = Source::recorded()
+        .filter(|&source| {
+            source == Source::OnCpu
+                || recording
+                    .samples
+                    .iter()
+                    .any(|sample| sample.source == source)
+        })
+        .collect();
     let sample = samples(
         recording,
+        &sources,
         &locations,
         no_stack_location,
         &mut used,
@@ -202,13 +222,18 @@ fn profile(recording: &Recording, selection: Selection) -> proto::Profile {
         });
     }
 
-    let sample_type = Source::ALL
-        .into_iter()
-        .flat_map(types)
+    let sample_type = sources
+        .iter()
+        .flat_map(|&source| types(source))
         .map(|names| strings.value_type(names))
         .collect();
     let [_, sampled] = types(Source::OnCpu);
-    let [_, (shown, _)] = types(selection.source);
+    let shown = if sources.contains(&selection.source) {
+        selection.source
+    } else {
+        Source::OnCpu
+    };
+    let [_, (shown, _)] = types(shown);
     let about = &recording.about;
     proto::Profile {
         sample_type,
@@ -233,6 +258,7 @@ fn profile(recording: &Recording, selection: Selection) -> proto::Profile {
 
 fn samples(
     recording: &Recording,
+    sources: &[Source],
     locations: &Locations,
     no_stack_location: u64,
     used: &mut [bool],
@@ -282,9 +308,9 @@ fn samples(
             }
             proto::Sample {
                 location_id,
-                value: Source::ALL
-                    .into_iter()
-                    .flat_map(|source| {
+                value: sources
+                    .iter()
+                    .flat_map(|&source| {
                         if source == sample.source {
                             [signed(sample.count), signed(sample.weight)]
                         } else {

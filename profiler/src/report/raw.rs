@@ -23,7 +23,7 @@ pub fn write(recording: &Recording, selection: Selection, out: &mut dyn Write) -
     let mut counts = BTreeMap::<(ProcessId, StackId), u64>::new();
     for sample in &recording.samples {
         if let Some(stack) = sample.stack
-            && sample.source == selection.source
+            && selection.source.shows(sample.source)
             && sample.count > 0
         {
             let process = recording.threads[sample.thread as usize].process;

@@ -158,7 +158,7 @@ pub fn write(recording: &Recording, selection: Selection, out: &mut dyn Write) -
     let mut samples: Vec<_> = recording
         .samples
         .iter()
-        .filter(|sample| sample.source == selection.source && sample.weight > 0)
+        .filter(|sample| selection.source.shows(sample.source) && sample.weight > 0)
         .map(|sample| {
             let process = recording.threads[sample.thread as usize].process;
             let container = recording.processes[process as usize].container;
@@ -177,7 +177,7 @@ pub fn write(recording: &Recording, selection: Selection, out: &mut dyn Write) -
         Profile {
             r#type: "sampled",
             name,
-            unit: selection.source.unit(),
+            unit: selection.source.unit().name(),
             start_value: 0,
             end_value: chosen().map(|(_, sample)| sample.weight).sum(),
             samples: Stacks {

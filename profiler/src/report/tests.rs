@@ -116,7 +116,7 @@ fn waits_end_their_stacks_with_what_they_waited_for() {
     let svg = render_as(&recording, Format::Flamegraph, WAITS);
     check_xml(&svg);
     for expected in [
-        "GIL wait time of testhost",
+        "Waiting for the GIL on testhost",
         "[gil wait] (4,000,000 µs of waiting for the GIL, 72.73%)",
     ] {
         assert!(svg.contains(expected), "{expected}");
@@ -277,7 +277,7 @@ fn flame_graphs_are_xml_that_asks_no_one() {
     }
     let svg = render_text(&sample::plain(), Format::Flamegraph);
     for expected in [
-        "on-CPU time of testhost, 2025-11-24 16:00:00 UTC",
+        "CPU time on testhost, 2025-11-24 16:00:00 UTC",
         "60.0 s at 99 Hz (cpu-clock): 200 samples, 3 lost, 57 ticks missed; profiler --duration 60",
         "walk (/app/app.py:12) (909,091 µs of CPU time, 45.00%)",
         "150 of 160 user stacks",

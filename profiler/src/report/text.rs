@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::profile::{Frame, FrameKind, Function, Recording, Source};
+use crate::profile::{Frame, FrameKind, Function, Recording, Source, Unit};
 
 /// A name that any text format can carry on one line: no control characters
 /// (terminals obey them, XML forbids them), no line breaks of any kind, and
@@ -111,16 +111,6 @@ pub fn kind_title(kind: Option<FrameKind>) -> &'static str {
     }
 }
 
-/// What the weights of a source are.
-pub fn measured(source: Source) -> &'static str {
-    match source {
-        Source::OnCpu => "CPU time",
-        Source::GilWait => "waiting for the GIL",
-        Source::OffCpu => "waiting",
-        Source::Wakeup => "others' waiting",
-    }
-}
-
 /// `1,234,567`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -132,6 +122,14 @@ pub fn count(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// A weight in its source's unit.
+pub fn amount(weight: u64, source: Source) -> String {
+    match source.unit() {
+        Unit::Nanoseconds => duration(weight),
+        Unit::Bytes => bytes(weight),
+    }
 }
 
 /// `1.23 s`, `45.6 ms`, `7.89 µs`, `12 ns`.
@@ -184,6 +182,15 @@ pub fn percent(value: f64) -> String {
     } else {
         format!("{value:.1} %")
     }
+}
+
+/// With a large letter at the beginning.
+pub fn capitalized(text: &str) -> String {
+    let mut characters = text.chars();
+    characters
+        .next()
+        .map(|first| first.to_uppercase().chain(characters).collect())
+        .unwrap_or_default()
 }
 
 /// Date and time of milliseconds after the Unix epoch.

@@ -115,8 +115,13 @@ impl Intake {
         let source = match sample.source {
             profiler_ebpf::Source::OnCpu => Source::OnCpu,
             profiler_ebpf::Source::GilWait => Source::GilWait,
-            profiler_ebpf::Source::OffCpu => Source::OffCpu,
+            profiler_ebpf::Source::OffCpu => activity(sample.header.activity).source(),
             profiler_ebpf::Source::Wakeup => Source::Wakeup,
+            profiler_ebpf::Source::Syscall => Source::Syscall,
+            profiler_ebpf::Source::Disk => Source::Disk,
+            profiler_ebpf::Source::DiskTime => Source::DiskTime,
+            profiler_ebpf::Source::Network => Source::Network,
+            profiler_ebpf::Source::PageFault => Source::PageFault,
         };
         self.samples += u64::from(source == Source::OnCpu);
         let header = &sample.header;
@@ -239,7 +244,7 @@ impl Intake {
                 tid: sample.header.woken_tid,
                 activity,
             }),
-            profiler_ebpf::Source::OnCpu | profiler_ebpf::Source::GilWait => {}
+            _ => {}
         }
         self.scratch.extend(
             sample

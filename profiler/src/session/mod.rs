@@ -161,7 +161,11 @@ impl Session {
             gate,
             cgroup_v1_controller: controller,
             cpus: online.len() as u64,
-            threads: if options.waits { threads::room() } else { 0 },
+            threads: if options.sources.waits {
+                threads::room()
+            } else {
+                0
+            },
         })?;
         kernel.want_cgroups(&wanted_cgroups.v2, &wanted_cgroups.v1)?;
         for &pid in &options.pids {
@@ -174,7 +178,7 @@ impl Session {
         for &pid in &options.pids {
             table.prepare(pid, &mut kernel);
         }
-        let threads = if options.waits {
+        let threads = if options.sources.waits {
             Threads::start(&mut kernel, &containers, |pid| match gate {
                 Gate::Everything => true,
                 Gate::Processes => options.pids.contains(&pid),

@@ -68,7 +68,7 @@ pub fn settle(intake: &mut Intake, accounts: &BTreeMap<ThreadId, Clocks>) -> Vec
 fn stacks_of_waits(intake: &Intake) -> FxHashMap<(ThreadId, Activity), Vec<(u32, u64)>> {
     let mut waits: FxHashMap<_, Vec<_>> = FxHashMap::default();
     for (&(source, thread, stack), total) in &intake.totals {
-        if source == Source::OffCpu
+        if matches!(source, Source::Blocked | Source::Idle)
             && let Some(RawFrame::Waiting(activity)) = intake.stacks[stack as usize].first()
         {
             waits
@@ -98,13 +98,14 @@ fn share_out(
     } else {
         clock.offered.min(clock.nanoseconds)
     };
+    let source = activity.source();
     let (mut weights, mut given) = (0, 0);
     for &(stack, weight) in stacks {
         // Rounded so that they add up.
         weights += u128::from(weight);
         let share = (u128::from(offered) * weights / sampled) as u64 - given;
         given += share;
-        if let Some(total) = intake.totals.get_mut(&(Source::OffCpu, thread, stack)) {
+        if let Some(total) = intake.totals.get_mut(&(source, thread, stack)) {
             total.weight = share;
         }
     }
@@ -112,7 +113,7 @@ fn share_out(
     if rest > 0 {
         let stack = intake.stack_of(&[RawFrame::Waiting(activity), RawFrame::NoStack]);
         intake.totals.insert(
-            (Source::OffCpu, thread, stack),
+            (source, thread, stack),
             Total {
                 weight: rest,
                 count: 0,

@@ -33,9 +33,9 @@ pub use tree::{Step, Tree};
 /// stack is: no code ran there.
 pub fn ending(source: Source) -> Option<&'static str> {
     match source {
-        // Stacks of waits end with a frame that says what they were for.
-        Source::OnCpu | Source::OffCpu | Source::Wakeup => None,
         Source::GilWait => Some("[gil wait]"),
+        // On a CPU code ran; all others end with a frame that says what for.
+        _ => None,
     }
 }
 
@@ -103,7 +103,7 @@ impl<'r> Views<'r> {
         let mut threads = vec![Amount::default(); recording.threads.len()];
         let mut own = vec![Amount::default(); recording.stacks.len()];
         for sample in &recording.samples {
-            if sample.source != source {
+            if !source.shows(sample.source) {
                 continue;
             }
             let amount = Amount {

@@ -122,7 +122,7 @@ impl Views<'_> {
     pub fn stacks(&self) -> Vec<StackRow> {
         let mut amounts = FxHashMap::<(ProcessId, Option<StackId>), Amount>::default();
         for sample in &self.recording.samples {
-            if sample.source != self.source {
+            if !self.source.shows(sample.source) {
                 continue;
             }
             let process = self.recording.threads[sample.thread as usize].process;

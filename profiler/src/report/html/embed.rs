@@ -43,8 +43,12 @@ struct Facts<'a> {
 struct SourceFact {
     title: &'static str,
     unit: &'static str,
+    /// What the weights are, for a sentence.
+    measures: &'static str,
     /// What is counted, in the singular.
     event: &'static str,
+    /// Places of the sources whose samples it shows.
+    parts: Vec<u64>,
 }
 
 /// Writes the small part as JSON that is safe inside of a script element.
@@ -59,15 +63,13 @@ pub fn facts(recording: &Recording, selection: Selection, out: &mut dyn Write) -
             .iter()
             .map(|source| SourceFact {
                 title: source.title(),
-                unit: source.unit(),
-                event: match source {
-                    Source::OnCpu => "sample",
-                    Source::GilWait | Source::OffCpu => "wait",
-                    Source::Wakeup => "wakeup",
-                },
+                measures: source.measures(),
+                unit: source.unit().name(),
+                event: source.event(),
+                parts: source.parts().iter().map(|&part| place(part)).collect(),
             })
             .collect(),
-        source: source(selection.source),
+        source: place(selection.source),
         gil: gil(recording),
         waiting: waiting(recording),
     };
@@ -125,7 +127,7 @@ fn columns(recording: &Recording) -> Vec<u8> {
     });
     body.column(&recording.stacks, |it| it.frame.into());
 
-    body.column(&recording.samples, |it| source(it.source));
+    body.column(&recording.samples, |it| place(it.source));
     body.column(&recording.samples, |it| it.thread.into());
     body.column(&recording.samples, |it| option(it.stack));
     body.column(&recording.samples, |it| it.weight);
@@ -147,7 +149,7 @@ fn option(id: Option<u32>) -> u64 {
     id.map_or(0, |id| u64::from(id) + 1)
 }
 
-fn source(source: Source) -> u64 {
+fn place(source: Source) -> u64 {
     let position = Source::ALL.iter().position(|&other| other == source);
     position.expect("Source::ALL holds every source") as u64
 }

@@ -8,7 +8,7 @@ use crate::report::{
     text::{self, base_name, duration, shorten},
 };
 use crate::{
-    profile::{Function, Recording},
+    profile::{Function, Recording, Source},
     views::{
         Amount, LockRow, Neighbour, PythonRow, Views, WaitingThread, locks, python_functions, top,
     },
@@ -31,7 +31,7 @@ pub fn functions(recording: &Recording, views: &Views, out: &mut String) -> std:
         "\nPython functions, {} of {}; sampled: what is counted are samples, not calls. Own time \
          holds the native code that a function called.",
         duration(table.total.weight),
-        text::measured(views.source),
+        views.source.measures(),
     )?;
     writeln!(
         out,
@@ -62,7 +62,7 @@ pub fn functions(recording: &Recording, views: &Views, out: &mut String) -> std:
             lines.join(", "),
         )?;
     }
-    others(&table.functions, &shares, "| | | | | |", out)
+    others(&table.functions, views.source, &shares, "| | | | | |", out)
 }
 
 /// `function (file.py:12)`, without the directories.
@@ -122,7 +122,7 @@ pub fn gil(recording: &Recording, out: &mut String) -> std::fmt::Result {
             code(&recording.containers[process.container as usize].name),
         )?;
     }
-    others(&table, &shares, "| | | | | |", out)?;
+    others(&table, Source::GilWait, &shares, "| | | | | |", out)?;
     if threads.is_empty() {
         return Ok(());
     }
@@ -153,5 +153,5 @@ pub fn gil(recording: &Recording, out: &mut String) -> std::fmt::Result {
             functions.join(", "),
         )?;
     }
-    others(&table, &shares, "| | | | |", out)
+    others(&table, Source::GilWait, &shares, "| | | | |", out)
 }

@@ -5,8 +5,8 @@ class App {
     this.facts = facts;
     this.tables = tables;
     const sources = new Set(tables.samples.source);
-    this.sources = facts.sources.map((_, id) => id).filter((id) => sources.has(id));
-    this.filter = noFilter(this.sources.includes(facts.source) ? facts.source : (this.sources[0] ?? 0));
+    this.sources = shownSources(facts.sources, sources);
+    this.filter = this.everything(this.sources.includes(facts.source) ? facts.source : (this.sources[0] ?? 0));
     this.view = "graph";
     this.focus = -1;
     this.query = null;
@@ -42,6 +42,10 @@ class App {
     this.select();
     this.applyTheme();
     showSentence(this.state, facts, this.filter.source);
+  }
+
+  everything(source) {
+    return noFilter(source, this.facts.sources[source].parts);
   }
 
   get unit() {
@@ -124,13 +128,13 @@ class App {
     const { source, container, process, thread } = filter;
     byId("source-field").hidden = this.sources.length < 2;
     fill("source", "", this.sources, (id) => facts.sources[id].title, source);
-    fill("container", "all containers", byWeight("container", noFilter(source)), (id) => keys.shown(keys.keyOfContainer(id)), container);
-    fill("process", "all processes", byWeight("process", { ...noFilter(source), container }), (id) => keys.shown(keys.keyOfProcess(id)), process);
+    fill("container", "all containers", byWeight("container", this.everything(source)), (id) => keys.shown(keys.keyOfContainer(id)), container);
+    fill("process", "all processes", byWeight("process", { ...this.everything(source), container }), (id) => keys.shown(keys.keyOfProcess(id)), process);
     // Threads of all processes would be a list that nobody can use.
-    const threads = process < 0 ? [] : byWeight("thread", { ...noFilter(source), process });
+    const threads = process < 0 ? [] : byWeight("thread", { ...this.everything(source), process });
     fill("thread", process < 0 ? "of one process" : "all threads", threads, (id) => keys.shown(keys.keyOfThread(id)), thread);
     byId("filter-clear").hidden = container < 0 && process < 0 && thread < 0;
-    const total = select(tables, noFilter(source)).total;
+    const total = select(tables, this.everything(source)).total;
     const output = byId("filter-total");
     output.dataset.weight = this.selection.total;
     output.textContent =
@@ -196,7 +200,7 @@ class App {
 
   showAxis() {
     const source = this.facts.sources[this.filter.source];
-    const what = source.title === "on-CPU" ? "CPU time" : `${source.title} ${source.unit === "nanoseconds" ? "time" : source.unit}`;
+    const what = source.measures;
     const order = this.option("order").value === "weight" ? "heaviest first" : "alphabetical";
     const up = this.growsUp();
     const reading = {
@@ -316,7 +320,7 @@ class App {
 
   showTable() {
     const { tables, filter, made } = this;
-    const everything = noFilter(filter.source);
+    const everything = this.everything(filter.source);
     // A table lists what could be chosen in it: its own choice is left out.
     const within = {
       containers: everything,

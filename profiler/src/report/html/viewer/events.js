@@ -7,7 +7,7 @@ function listenFor(app) {
       const id = Number(event.target.value);
       const { tables } = app;
       if (name === "source") {
-        app.filter = noFilter(id);
+        app.filter = app.everything(id);
         app.select();
         showSentence(app.state, app.facts, id);
       } else if (name === "container") app.setFilter({ container: id, process: -1, thread: -1 });
@@ -15,7 +15,7 @@ function listenFor(app) {
       else app.setFilter({ thread: id });
     });
   }
-  byId("filter-clear").addEventListener("click", () => app.setFilter(noFilter(app.filter.source)));
+  byId("filter-clear").addEventListener("click", () => app.setFilter(app.everything(app.filter.source)));
   for (const view of ["graph", "inverted", "sandwich"]) {
     byId(`view-${view}`).addEventListener("click", () => (view === "sandwich" ? app.sandwichOfChosen() : app.setView(view)));
   }

@@ -67,12 +67,12 @@ function showSentence({ tables, keys, selection, sums }, facts, source) {
   };
   const strong = (text) => el("strong", { text: clipped(text, 90), dir: "ltr" });
   const parts = [];
-  if (unit === "nanoseconds" && facts.sources[source].title === "on-CPU" && about.duration_ns > 0) {
+  if (facts.sources[source].title === "on-CPU" && about.duration_ns > 0) {
     const busy = selection.total / about.duration_ns;
     const of = about.cpus_online > 0 ? ` of ${plural(about.cpus_online, "CPU")}` : "";
     parts.push(["On average ", strong(`${short(busy)}${of}`), about.scope && about.scope !== "all" ? " were busy with what was recorded. " : " were busy. "]);
   } else {
-    parts.push(["Recorded: ", strong(formatWeight(selection.total, unit)), ` ${facts.sources[source].title}. `]);
+    parts.push(["Recorded: ", strong(formatWeight(selection.total, unit)), ` of ${facts.sources[source].measures}. `]);
   }
   const { strings, processes } = tables;
   const containers = sumBy(tables, selection, "container").weight;
@@ -84,7 +84,7 @@ function showSentence({ tables, keys, selection, sums }, facts, source) {
   parts.push(["Most went to ", strong(keys.shown(keys.keyOfContainer(container))), ` (${share(containers[container])})`]);
   if (process >= 0) parts.push([" and, of all processes, to ", strong(`${visible(strings[processes.name[process]])} [${processes.pid[process]}]`), ` (${share(perProcess[process])})`]);
   parts.push([". "]);
-  if (key >= 0) parts.push(["The function with most time of its own is ", strong(keys.shown(key)), ` (${share(sums.self[key])}).`]);
+  if (key >= 0) parts.push(["The function with most of its own is ", strong(keys.shown(key)), ` (${share(sums.self[key])}).`]);
   sentence.replaceChildren(...parts.flat());
 }
 

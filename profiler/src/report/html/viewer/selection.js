@@ -1,8 +1,16 @@
 // Which samples count: the filter, and sums over what it leaves.
 
-/** A filter that leaves everything of one source; -1 is "all". */
-function noFilter(source) {
-  return { source, container: -1, process: -1, thread: -1 };
+/** Sources that have samples, and views of more than one such. */
+function shownSources(sources, recorded) {
+  return sources.map((_, id) => id).filter((id) => sources[id].parts.filter((part) => recorded.has(part)).length >= Math.min(2, sources[id].parts.length));
+}
+
+/**
+ * A filter that leaves everything of one source, which shows the samples of
+ * its parts; -1 is "all".
+ */
+function noFilter(source, parts) {
+  return { source, parts, container: -1, process: -1, thread: -1 };
 }
 
 /** Rows of the sample table that pass, with their sum. */
@@ -13,7 +21,7 @@ function select(tables, filter) {
   let total = 0;
   let count = 0;
   for (let row = 0; row < rows.length; row += 1) {
-    if (samples.source[row] !== filter.source) continue;
+    if (!filter.parts.includes(samples.source[row])) continue;
     const thread = samples.thread[row];
     if (filter.thread >= 0 && thread !== filter.thread) continue;
     const process = threads.process[thread];
