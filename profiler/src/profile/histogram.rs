@@ -4,7 +4,8 @@ use profiler_ebpf::{HISTOGRAM_BUCKETS, Histogram as Counts, lower_bound};
 use serde::{Deserialize, Serialize};
 
 /// Durations in nanoseconds, as the kernel side counts them: a percentile is
-/// off by an eighth at most, the longest is exact.
+/// off by a bucket's width, a quarter,
+/// at most, the longest is exact.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Histogram {
     /// Number of the bucket, and how many are in it; in order, none empty.
@@ -105,7 +106,7 @@ mod tests {
             let exact = values[(share * 10_000.0) as usize - 1] as f64;
             let found = told.percentile_ns(share).expect("there are values") as f64;
             assert!(
-                (found / exact - 1.0).abs() < 0.03,
+                (found / exact - 1.0).abs() < 0.05,
                 "{share}: {found} {exact}"
             );
         }
