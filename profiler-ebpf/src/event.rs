@@ -421,10 +421,12 @@ pub enum Counter {
     ThreadsLost = 11,
     /// Stacks of threads that woke others.
     Wakeups = 12,
+    /// Stacks of system calls.
+    CallStacks = 13,
 }
 
 impl Counter {
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 14;
     /// Outcomes of the sampling clock's stacks are counted behind the named
     /// counters.
     pub const OUTCOMES: u32 = Self::COUNT as u32;

@@ -24,7 +24,7 @@ mod programs {
 
     use crate::{
         maps::setting,
-        sources::{cgroup, cpu, gil, lifecycle, sched},
+        sources::{cgroup, cpu, gil, lifecycle, sched, syscalls},
         task::Task,
         walk::Context,
     };
@@ -94,9 +94,15 @@ mod programs {
         0
     }
 
+    #[raw_tracepoint(tracepoint = "sys_enter")]
+    pub fn call_enter(context: RawTracePointContext) -> u32 {
+        syscalls::enter(context.arg(0), context.arg(1));
+        0
+    }
+
     #[raw_tracepoint(tracepoint = "sys_exit")]
     pub fn call_return(context: RawTracePointContext) -> u32 {
-        sched::call_returns(Context::Return(&context));
+        sched::call_returns(Context::Return(&context), context.arg(1));
         0
     }
 

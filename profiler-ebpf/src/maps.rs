@@ -6,10 +6,10 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use profiler_ebpf::{
-    Block, Counter, Executable, Gils, KernelOffsets, MAX_EXECUTABLES, MAX_GIL_WAITS, MAX_GILS,
-    MAX_MAPPINGS, MAX_PROCESSES, MAX_PYTHONS, MAX_TABLES, MAX_THREADS, MAX_V8S, MAX_WANTED,
-    Mapping, ProcessEntry, PythonRuntime, RING_BYTES, Settings, Thinning, ThreadClock, V8Runtime,
-    Window,
+    Block, CALL_NUMBERS, CallKey, Calls, Counter, Executable, Gils, KernelOffsets, MAX_CALLS,
+    MAX_EXECUTABLES, MAX_GIL_WAITS, MAX_GILS, MAX_MAPPINGS, MAX_PROCESSES, MAX_PYTHONS, MAX_TABLES,
+    MAX_THREADS, MAX_V8S, MAX_WANTED, Mapping, ProcessEntry, PythonRuntime, RING_BYTES, Settings,
+    Thinning, ThreadClock, V8Runtime, Window,
 };
 
 use crate::walk::Record;
@@ -55,6 +55,7 @@ pub static SETTINGS: Settings = Settings {
     kernel_stack_size: 0,
     has_switch_state: 0,
     follows_threads: 0,
+    counts_calls: 0,
     reserved: 0,
 };
 
@@ -119,6 +120,22 @@ pub static DUE: PerCpuArray<u32, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub static V8S: Array<V8Runtime, MAX_V8S> = Array::new();
+
+/// What each thread called.
+#[btf_map]
+pub static CALLS: HashMap<CallKey, Calls, MAX_CALLS> = HashMap::new();
+
+/// Calls of threads that `CALLS` has no room for.
+#[btf_map]
+pub static CALLS_WITHOUT_ROOM: PerCpuArray<Calls, CALL_NUMBERS> = PerCpuArray::new();
+
+/// Not zero: the call is counted.
+#[btf_map]
+pub static CALLS_WANTED: Array<u32, CALL_NUMBERS> = Array::new();
+
+/// All zeros: what an entry of `CALLS` begins as, too large for the stack.
+#[btf_map]
+pub static NEW_CALLS: Array<Calls, 1> = Array::new();
 
 pub type Table = Array<Block, 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
 

@@ -24,8 +24,9 @@ pub struct Settings {
     pub has_switch_state: u32,
     /// Not zero when threads are accounted for.
     pub follows_threads: u32,
-    /// Send nothing but events of processes: the ring is not drained yet.
-    pub reserved: u64,
+    /// Not zero when system calls are.
+    pub counts_calls: u32,
+    pub reserved: u32,
 }
 
 /// Which tasks are wanted, [`Settings::gate`].

@@ -1,6 +1,6 @@
 //! How threads spend their wall time: the scheduler's account of each thread.
 
-use crate::{COMM_LENGTH, ProcessKey};
+use crate::{COMM_LENGTH, CallSet, NO_CALL, ProcessKey};
 
 /// What a thread does with its time. Every nanosecond of a thread's life is one
 /// of these, so that they add up to its wall time.
@@ -273,8 +273,8 @@ pub struct ThreadClock {
     pub cgroup_v2: u64,
     pub cgroup_v1: u64,
     /// Nanoseconds of waiting for which no stack was taken yet: blocked, in the
-    /// run queue, and of who ended the wait.
-    pub residual: [u64; 3],
+    /// run queue, and of who ended the wait; and of system calls.
+    pub residual: [u64; 4],
     /// Weight of the stack that is due when it returns to user space, and what
     /// it waited for: blocked, and in the run queue after that.
     pub due: [u64; 2],
@@ -282,7 +282,17 @@ pub struct ThreadClock {
     pub kernel_frames: u32,
     /// What it waits for, an [`Activity`], while it is blocked.
     pub activity: u32,
-    pub reserved: u32,
+    /// The system call that it is in, or [`NO_CALL`].
+    pub call: u32,
+    /// When that began; 0 if that was before us.
+    pub call_start: u64,
+    /// The call whose stack is due.
+    pub last_call: u32,
+    /// Tells the thread from the one that had its id before.
+    pub generation: u16,
+    pub reserved: u16,
+    /// Calls that it made.
+    pub calls: CallSet,
     /// Where the run queue keeps its throttled time, and that time, when the
     /// thread came to wait there.
     pub queue: u64,
@@ -306,12 +316,17 @@ impl ThreadClock {
         },
         cgroup_v2: 0,
         cgroup_v1: 0,
-        residual: [0; 3],
+        residual: [0; 4],
         due: [0; 2],
         due_activity: 0,
         kernel_frames: 0,
         activity: 0,
+        call: NO_CALL,
+        call_start: 0,
+        last_call: 0,
+        generation: 0,
         reserved: 0,
+        calls: [0; _],
         queue: 0,
         queue_throttled: 0,
         spent: [Spent {
@@ -336,6 +351,11 @@ pub struct ThreadEvent {
     pub thread_name: [u8; COMM_LENGTH],
     pub process_name: [u8; COMM_LENGTH],
     pub spent: [Spent; Activity::COUNT],
+    /// Calls that it made, to be collected under this generation.
+    pub calls: CallSet,
+    pub generation: u32,
+    /// 1: its process ends with it.
+    pub is_last: u32,
 }
 
 /// How much of the waiting is recorded with stacks, for each CPU.

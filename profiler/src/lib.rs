@@ -14,5 +14,6 @@ pub mod report;
 pub mod runtimes;
 pub mod session;
 pub mod symbolize;
+pub mod syscalls;
 pub mod unwind;
 pub mod views;

@@ -64,6 +64,8 @@ pub struct RecordOptions {
     pub pids: Vec<u32>,
     pub containers: ContainerScope,
     pub sources: RecordedSources,
+    /// Numbers of the system calls that are counted; `None`: all.
+    pub trace: Option<Vec<u32>>,
     /// Our own command line for the report, secrets masked.
     pub command_line: String,
 }
@@ -77,6 +79,7 @@ impl Default for RecordOptions {
             pids: Vec::new(),
             containers: ContainerScope::default(),
             sources: RecordedSources::ALL,
+            trace: None,
             command_line: String::new(),
         }
     }

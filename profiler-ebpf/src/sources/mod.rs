@@ -10,3 +10,4 @@ pub mod cpu;
 pub mod gil;
 pub mod lifecycle;
 pub mod sched;
+pub mod syscalls;

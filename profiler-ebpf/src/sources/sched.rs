@@ -13,17 +13,17 @@ use aya_ebpf::{
     helpers::{bpf_get_prandom_u32, bpf_get_task_stack, bpf_ktime_get_ns},
 };
 use profiler_ebpf::{
-    Activity, BLOCKED_KERNEL_FRAMES, Counter, EventKind, STACKS_PER_WINDOW, Source,
+    Activity, BLOCKED_KERNEL_FRAMES, Counter, EventKind, NO_CALL, STACKS_PER_WINDOW, Source,
     THINNING_WINDOW_NS, Thinning, ThreadClock, ThreadEvent, WAIT_PERIOD_NS, Window, ends,
     thread_state,
 };
 
-use super::blocked;
+use super::{blocked, syscalls};
 use crate::{
     gate,
     maps::{DUE, EVENTS, NEW_THREAD, THINNING, THREADS, WINDOW, count, setting},
     task::{Task, read},
-    walk::{self, Context, Told, Waited, Woken, registers},
+    walk::{self, Context, Returned, Told, Woken, registers},
 };
 
 /// Places in [`ThreadClock::due`] and [`ThreadClock::residual`].
@@ -235,7 +235,10 @@ pub fn created(task: Task, tgid: u32) {
             random % WAIT_PERIOD_NS,
             (random >> 4) % WAIT_PERIOD_NS,
             (random >> 8) % WAIT_PERIOD_NS,
+            (random >> 12) % WAIT_PERIOD_NS,
         ];
+        clock.generation = random as u16;
+        clock.call = NO_CALL;
         (clock.queue, clock.queue_throttled) = task.queue();
         identify(clock, task, tgid);
         clock.state = thread_state::PREEMPTED;
@@ -310,18 +313,28 @@ fn send(clock: &ThreadClock, task: Task, tid: u32, now: u64) {
         for index in 0..Activity::COUNT {
             (*event).spent[index] = clock.spent[index];
         }
+        (*event).calls = clock.calls;
+        (*event).generation = clock.generation.into();
+        (*event).is_last = u32::from(task.live_threads() == 0);
     }
     entry.submit(0);
 }
 
-/// A system call returns: the stack of the wait in it, if that is due.
+/// A system call returns: its account, and the stack of it and of the waits in
+/// it, if that is due.
 #[inline(always)]
-pub fn call_returns(context: Context<'_>) {
-    let Some(owed) = DUE.get_ptr_mut(0) else {
+pub fn call_returns(context: Context<'_>, result: i64) {
+    let (Some(owed), Some(window)) = (DUE.get_ptr_mut(0), WINDOW.get(0)) else {
         return;
     };
+    let called = if setting!(counts_calls) != 0 {
+        syscalls::exit(result, window)
+    } else {
+        0
+    };
     // SAFETY: the map returned it; only this CPU uses it.
-    if unsafe { core::mem::take(&mut *owed) } == 0 {
+    let owed = unsafe { core::mem::take(&mut *owed) };
+    if owed == 0 && called == 0 {
         return;
     }
     let gate::Verdict::Wanted(wanted) = gate::current() else {
@@ -334,7 +347,7 @@ pub fn call_returns(context: Context<'_>) {
     // while this one does: preemption is off.
     let clock = unsafe { &mut *clock };
     let [blocked, queued] = core::mem::take(&mut clock.due);
-    if blocked | queued == 0 {
+    if blocked | queued | called == 0 {
         return;
     }
     walk::record(
@@ -342,16 +355,17 @@ pub fn call_returns(context: Context<'_>) {
         wanted,
         Source::OffCpu,
         0,
-        Told::Waited(Waited {
+        Told::Returned(Returned {
             clock,
             blocked,
             queued,
+            called,
         }),
     );
 }
 
 #[inline(always)]
-fn identify(clock: &mut ThreadClock, task: Task, tgid: u32) {
+pub fn identify(clock: &mut ThreadClock, task: Task, tgid: u32) {
     clock.process = task.process_key(tgid);
     clock.cgroup_v2 = task.cgroup_v2();
     clock.cgroup_v1 = task.cgroup_v1();
@@ -378,7 +392,7 @@ fn charge_index(clock: &mut ThreadClock, activity: u32, nanoseconds: u64, offere
 /// Adds a wait to what no stack was taken for yet. Returns the weight of the
 /// stack that is due now, or 0.
 #[inline(always)]
-fn due(residual: &mut u64, waited: u64, now: u64) -> u64 {
+pub fn due(residual: &mut u64, waited: u64, now: u64) -> u64 {
     *residual += waited;
     if *residual < WAIT_PERIOD_NS {
         return 0;

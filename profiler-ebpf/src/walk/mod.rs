@@ -76,7 +76,7 @@ pub enum Context<'a> {
 /// What a sample says beside its stack.
 pub enum Told<'a> {
     Nothing,
-    Waited(Waited<'a>),
+    Returned(Returned<'a>),
     Woken(Woken),
 }
 
@@ -87,13 +87,15 @@ pub struct Woken {
     pub activity: u32,
 }
 
-/// A wait whose stack is recorded when it is over.
-pub struct Waited<'a> {
+/// A system call returns: the waits in it, and it itself, have one stack.
+pub struct Returned<'a> {
     pub clock: &'a ThreadClock,
-    /// Weight of the wait itself, nanoseconds.
+    /// Weight of the wait, nanoseconds.
     pub blocked: u64,
     /// Weight of the wait for a CPU that followed.
     pub queued: u64,
+    /// Weight of the call.
+    pub called: u64,
 }
 
 impl Context<'_> {
@@ -133,6 +135,7 @@ pub fn record(context: Context<'_>, wanted: Wanted, source: Source, weight: u64,
         Source::GilWait => Counter::GilWaits,
         Source::OffCpu => Counter::Waits,
         Source::Wakeup => Counter::Wakeups,
+        _ => Counter::CallStacks,
     } as u32);
     let slot = context.slot();
     let Some(record) = RECORDS.get_ptr_mut(slot) else {
@@ -151,8 +154,10 @@ pub fn record(context: Context<'_>, wanted: Wanted, source: Source, weight: u64,
     if matches!(context, Context::Perf(_)) {
         kernel_stack(&context, record);
     }
-    if let Told::Waited(waited) = &told {
-        blocked_kernel_stack(waited.clock, record);
+    if let Told::Returned(returned) = &told
+        && returned.blocked | returned.queued != 0
+    {
+        blocked_kernel_stack(returned.clock, record);
     }
     user_stack(&context, wanted, record, slot);
     if matches!(source, Source::OnCpu) {
@@ -165,15 +170,22 @@ pub fn record(context: Context<'_>, wanted: Wanted, source: Source, weight: u64,
             record.header.woken_tid = woken.tid;
             send(record);
         }
-        Told::Waited(waited) => {
-            record.header.weight = waited.blocked;
-            record.header.activity = waited.clock.due_activity;
-            if waited.blocked != 0 {
+        Told::Returned(returned) => {
+            record.header.weight = returned.blocked;
+            record.header.activity = returned.clock.due_activity;
+            if returned.blocked != 0 {
                 send(record);
             }
-            record.header.weight = waited.queued;
+            record.header.weight = returned.queued;
             record.header.activity = Activity::RunQueue as u32;
-            if waited.queued != 0 {
+            if returned.queued != 0 {
+                send(record);
+            }
+            record.header.source = Source::Syscall as u32;
+            record.header.weight = returned.called;
+            record.header.activity = returned.clock.last_call;
+            if returned.called != 0 {
+                count(Counter::CallStacks as u32);
                 send(record);
             }
         }

@@ -91,6 +91,12 @@ pub fn in_kernel(perf: &PerfEventContext) -> bool {
     cs & PRIVILEGE_MASK == 0
 }
 
+/// Whether saved registers are those of 32-bit code.
+#[inline(always)]
+pub fn is_compat(saved: u64) -> bool {
+    read::<u64>(saved, (CS * 8) as u32) == USER32_CS
+}
+
 /// A system call that the running task is in.
 #[derive(Clone, Copy)]
 pub struct Call {

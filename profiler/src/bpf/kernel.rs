@@ -18,8 +18,8 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use profiler_ebpf::{
-    Block, Counter, Executable, Gils, MAX_MAPPINGS, Mapping, Outcome, ProcessEntry, PythonRuntime,
-    RING_BYTES, Settings, ThreadClock, V8Runtime, Window, gate,
+    Block, CallKey, Calls, Counter, Executable, Gils, MAX_MAPPINGS, Mapping, Outcome, ProcessEntry,
+    PythonRuntime, RING_BYTES, Settings, ThreadClock, V8Runtime, Window, gate,
 };
 use thiserror::Error;
 
@@ -107,8 +107,10 @@ pub struct KernelOptions<'a> {
     /// Version 1 controller whose cgroup ids are wanted.
     pub cgroup_v1_controller: Option<&'a str>,
     pub cpus: u64,
-    /// Most threads whose time is accounted for at a time; 0: of none it is.
+    /// Most threads that are followed at a time; 0: none is.
     pub threads: u32,
+    /// Most calls that are counted, each for each thread; 0: none is.
+    pub calls: u32,
 }
 
 /// What the kernel measured of a program.
@@ -131,6 +133,9 @@ pub struct Kernel {
     v8s: Array<MapData, Shared<V8Runtime>>,
     pub(super) threads: HashMap<MapData, u32, Shared<ThreadClock>>,
     pub(super) window: Array<MapData, Shared<Window>>,
+    pub(super) calls: HashMap<MapData, Shared<CallKey>, Shared<Calls>>,
+    pub(super) calls_without_room: PerCpuArray<MapData, Shared<Calls>>,
+    pub(super) calls_wanted: Array<MapData, u32>,
     /// Id of the map `TABLES`, of which every worker opens a handle.
     tables_id: u32,
     wanted_processes: HashMap<MapData, u32, u32>,
@@ -186,6 +191,7 @@ impl Kernel {
             kernel_stack_size: KERNEL_STACK_SIZE,
             has_switch_state: facts.has_switch_state.into(),
             follows_threads: (options.threads > 0).into(),
+            counts_calls: (options.calls > 0).into(),
             reserved: 0,
         };
         // Switched on before the first program runs; without it the cost
@@ -203,7 +209,8 @@ impl Kernel {
             .override_global("SETTINGS", &settings, true)
             .override_global(aya_log::LEVEL, &level, true)
             .map_max_entries("EVENTS", ring_bytes(options))
-            .map_max_entries("THREADS", options.threads.max(1));
+            .map_max_entries("THREADS", options.threads.max(1))
+            .map_max_entries("CALLS", options.calls.max(1));
         if !debug {
             loader.map_max_entries(MESSAGES, rustix::param::page_size() as u32);
         }
@@ -237,6 +244,9 @@ impl Kernel {
             v8s: Array::try_from(take(&mut ebpf, "V8S")?)?,
             threads: HashMap::try_from(take(&mut ebpf, "THREADS")?)?,
             window: Array::try_from(take(&mut ebpf, "WINDOW")?)?,
+            calls: HashMap::try_from(take(&mut ebpf, "CALLS")?)?,
+            calls_without_room: PerCpuArray::try_from(take(&mut ebpf, "CALLS_WITHOUT_ROOM")?)?,
+            calls_wanted: Array::try_from(take(&mut ebpf, "CALLS_WANTED")?)?,
             tables_id,
             wanted_processes: HashMap::try_from(take(&mut ebpf, "WANTED_PROCESSES")?)?,
             wanted_cgroups: HashMap::try_from(take(&mut ebpf, "WANTED_CGROUPS")?)?,

@@ -5,6 +5,7 @@ mod btf;
 mod events;
 mod kernel;
 mod offsets;
+mod syscalls;
 mod tables;
 mod tracefs;
 mod waits;

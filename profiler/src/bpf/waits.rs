@@ -1,10 +1,6 @@
 //! The account of threads: the scheduler's hooks, and the clocks they keep.
 
-use aya::{
-    Btf,
-    maps::MapError,
-    programs::{BtfTracePoint, RawTracePoint},
-};
+use aya::{Btf, maps::MapError, programs::BtfTracePoint};
 use profiler_ebpf::{ThreadClock, Window};
 
 use super::{
@@ -14,10 +10,9 @@ use super::{
 
 const SWITCH: &str = "thread_switch";
 /// The other hooks, by program and tracepoint.
-const HOOKS: [(&str, &str); 3] = [
+const HOOKS: [(&str, &str); 2] = [
     ("thread_wake", "sched_wakeup"),
     ("thread_waking", "sched_waking"),
-    ("call_return", "sys_exit"),
 ];
 
 /// `BPF_NOEXIST`: a clock that the kernel side made knows better.
@@ -57,7 +52,7 @@ impl Kernel {
         for (name, tracepoint) in HOOKS {
             self.attach_tracepoint(name, tracepoint)?;
         }
-        Ok(())
+        self.watch_returns()
     }
 
     /// Detaches the hooks, as far as they are there.
@@ -69,11 +64,7 @@ impl Kernel {
             let _ = program.unload();
         }
         for (name, _) in HOOKS {
-            if let Some(program) = self.ebpf.program_mut(name)
-                && let Ok(program) = <&mut RawTracePoint>::try_from(program)
-            {
-                let _ = program.unload();
-            }
+            self.detach_tracepoint(name);
         }
     }
 

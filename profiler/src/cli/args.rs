@@ -162,6 +162,11 @@ pub struct RecordArgs {
     )]
     pub sources: Vec<SourceArg>,
 
+    /// Count these system calls only: names, or classes as in strace: file,
+    /// desc, network, process, signal, ipc, memory. All others cost less then.
+    #[arg(long, value_name = "CALLS", value_delimiter = ',')]
+    pub trace: Vec<String>,
+
     /// Samples a second on each CPU, 1 to 10000.
     #[arg(
         long,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use clap::ValueEnum as _;
 
 use super::{
@@ -23,6 +23,7 @@ use crate::{
     progress::{Progress, Silent, Terminal, seconds, thousands},
     report::{self, Selection},
     session,
+    syscalls::{self, Class},
 };
 
 pub fn run(
@@ -135,6 +136,7 @@ fn options(arguments: &RecordArgs, command_line: &[OsString]) -> anyhow::Result<
         pids,
         containers,
         sources: sources(&arguments.sources),
+        trace: trace(&arguments.trace)?,
         command_line: privacy::command_line(&command_line),
     })
 }
@@ -148,6 +150,16 @@ fn sources(asked: &[SourceArg]) -> RecordedSources {
         network: has(SourceArg::Network),
         memory: has(SourceArg::Memory),
     }
+}
+
+fn trace(words: &[String]) -> anyhow::Result<Option<Vec<u32>>> {
+    if words.is_empty() {
+        return Ok(None);
+    }
+    let classes = Class::ALL.map(Class::name).join(", ");
+    syscalls::numbers(words).map(Some).map_err(|word| {
+        anyhow!("--trace: there is no system call `{word}`, nor a class; classes are {classes}")
+    })
 }
 
 fn not_here(mode: &str) -> String {

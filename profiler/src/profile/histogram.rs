@@ -1,6 +1,6 @@
 //! How long things took: counts of durations in buckets.
 
-use profiler_ebpf::{HISTOGRAM_BUCKETS, Histogram as Counts, lower_bound};
+use profiler_ebpf::{HISTOGRAM_BUCKETS, Histogram as Counts, bucket, lower_bound};
 use serde::{Deserialize, Serialize};
 
 /// Durations in nanoseconds, as the kernel side counts them: a percentile is
@@ -22,6 +22,15 @@ impl Histogram {
             .map(|(bucket, count)| (bucket, u64::from(count)))
             .collect();
         Self { buckets, max_ns }
+    }
+
+    /// Of these durations, nanoseconds.
+    pub fn of(durations: &[u64]) -> Self {
+        let mut counts = Counts::NEW;
+        for &duration in durations {
+            counts.counts[bucket(duration)] += 1;
+        }
+        Self::new(&counts, durations.iter().copied().max().unwrap_or_default())
     }
 
     pub fn count(&self) -> u64 {
@@ -86,16 +95,10 @@ impl Histogram {
 
 #[cfg(test)]
 mod tests {
-    use profiler_ebpf::bucket;
-
     use super::*;
 
     fn histogram(values: &[u64]) -> Histogram {
-        let mut counts = Counts::NEW;
-        for &value in values {
-            counts.counts[bucket(value)] += 1;
-        }
-        Histogram::new(&counts, values.iter().copied().max().unwrap_or_default())
+        Histogram::of(values)
     }
 
     #[test]

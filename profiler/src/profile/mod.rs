@@ -14,6 +14,7 @@ pub mod histogram;
 pub mod quality;
 pub mod source;
 pub mod store;
+pub mod syscall;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,7 @@ pub use frame::{Frame, FrameId, FrameKind, Function, FunctionId, Module, ModuleI
 pub use histogram::Histogram;
 pub use quality::{Cost, OutcomeCount, ProgramCost, Quality, RuntimeQuality};
 pub use source::{Source, Unit};
+pub use syscall::{SyscallUse, Syscalls};
 
 /// Version of the saved recording and of the JSON report. Raised when a
 /// reader of the version before would misread it.
@@ -50,6 +52,9 @@ pub struct Recording {
     /// How threads spent their wall time; empty when that was not recorded.
     #[serde(default)]
     pub accounts: Vec<ThreadAccount>,
+    /// `None`: not recorded.
+    #[serde(default)]
+    pub syscalls: Option<Syscalls>,
     pub quality: Quality,
     pub cost: Cost,
     /// What a reader must know beside the numbers: what was skipped and why.

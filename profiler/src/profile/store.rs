@@ -96,6 +96,17 @@ impl Recording {
             "an account has no thread",
         )?;
         ok(
+            self.syscalls.iter().all(|all| {
+                all.uses.iter().all(|told| {
+                    within(told.call, all.names.len())
+                        && told
+                            .thread
+                            .is_none_or(|thread| within(thread, self.threads.len()))
+                })
+            }),
+            "a system call has no name or no thread",
+        )?;
+        ok(
             self.functions
                 .iter()
                 .filter_map(|function| function.module)

@@ -28,6 +28,7 @@ use super::{
     ProfileType, Selection, evidence,
     gil::{Gil, gil},
     python::{Python, python},
+    syscalls::{SyscallReport, syscalls},
     text::{Utc, kind_name},
     waiting::{Waiting, waiting},
 };
@@ -54,6 +55,7 @@ struct Report<'r> {
     python: Option<Python<'r>>,
     gil: Gil<'r>,
     waiting: Waiting<'r>,
+    syscalls: Option<SyscallReport<'r>>,
     quality: QualityReport<'r>,
     cost: CostReport<'r>,
     notes: Vec<Note>,
@@ -431,6 +433,7 @@ fn report(recording: &Recording, profile_type: ProfileType) -> Report<'_> {
             .map(|table| python(recording, &table)),
         gil: gil(recording),
         waiting: waiting(recording),
+        syscalls: syscalls(recording),
         quality: quality(recording),
         cost: cost(recording),
         notes: evidence::notes(recording, selection),

@@ -5,6 +5,7 @@
 //! limited so that any recording fits.
 
 mod python;
+mod syscalls;
 mod waiting;
 
 use std::{
@@ -158,6 +159,7 @@ fn write_text(
         python::functions(recording, views, out)?;
     }
     waiting::accounts(recording, out)?;
+    syscalls::calls(recording, out)?;
     python::gil(recording, out)?;
     notes(recording, selection, views, out)?;
     writeln!(
@@ -462,6 +464,10 @@ mod tests {
                     let share = cell.trim().replace(" %", "").replace('.', "");
                     share.parse::<u64>().unwrap_or(0)
                 };
+                if table.contains("System call") {
+                    // Has no shares.
+                    continue;
+                }
                 let lines: Vec<_> = table.lines().skip(2).map(cells).collect();
                 if table.contains("| Wall time |") {
                     // Of these, each row adds up.
@@ -483,7 +489,7 @@ mod tests {
     #[test]
     fn it_fits_on_a_screen_and_says_what_counts() {
         let text = text(&sample::plain(), Selection::default());
-        assert!(text.lines().count() < 75, "{text}");
+        assert!(text.lines().count() < 90, "{text}");
         for expected in [
             "| `web` |",
             "| `python3` | 1.72 s | 85.0 % | 4242 | `web` |",
@@ -494,6 +500,8 @@ mod tests {
             "| `walk (app.py:10)` | 909 ms | 60.0 % | 0 s | 909 ms | `<module>` |  | 12 (100.0 %), 13 (55.6 %) |",
             "| `python3` | 5.50 s | 100.0 % | 1,003 | 80.0 % | 58.0 s | 4242 | `web` |",
             "| `web` | 2 | 120 s | 24.2 % | 5.0 % | 29.2 % | 41.6 % | network read 35.0 s |",
+            "| `read` | 36 | EAGAIN 2 | 5.03 ms | 708 ns | 5.00 ms | 5.00 ms | 0 |",
+            "| `python3` 4242 | 36 | 2 | 5.02 ms | `read` 5.02 ms in 34 |",
             "| `worker` | 4.50 s | 81.8 % | 7.8 % | 803 | 4242 | `walk (app.py:10)` |",
         ] {
             assert!(text.contains(expected), "{expected} is not in\n{text}");

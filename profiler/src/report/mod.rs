@@ -1,5 +1,6 @@
 //! Reports: one file a format, all from the same views.
 
+mod durations;
 mod evidence;
 mod flamegraph;
 mod folded;
@@ -15,6 +16,7 @@ mod python;
 mod raw;
 mod selection;
 mod speedscope;
+mod syscalls;
 pub mod text;
 mod waiting;
 

@@ -33,6 +33,7 @@ const COUNTERS: [Counter; Counter::COUNT] = [
     Counter::WaitsThinned,
     Counter::ThreadsLost,
     Counter::Wakeups,
+    Counter::CallStacks,
 ];
 
 /// Identifier and meaning of an outcome.

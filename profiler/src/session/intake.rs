@@ -47,6 +47,8 @@ pub enum RawFrame {
     Truncated(Outcome),
     /// What a thread that waited did: the innermost frame.
     Waiting(Activity),
+    /// The system call that a thread was in: the innermost frame.
+    Called(u32),
     /// Time for which no stack was recorded.
     NoStack,
     /// The thread that was woken, and what it waited for: the innermost frame.
@@ -244,6 +246,9 @@ impl Intake {
                 tid: sample.header.woken_tid,
                 activity,
             }),
+            profiler_ebpf::Source::Syscall => {
+                self.scratch.push(RawFrame::Called(sample.header.activity));
+            }
             _ => {}
         }
         self.scratch.extend(

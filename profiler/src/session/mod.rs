@@ -9,6 +9,8 @@ mod locks;
 mod originals;
 mod resolve;
 mod runtimes;
+mod shares;
+mod syscalls;
 mod threads;
 mod waits;
 
@@ -39,6 +41,7 @@ use account::Baseline;
 use cpus::Cpus;
 use intake::Intake;
 use locks::Locks;
+use syscalls::SystemCalls;
 use threads::Threads;
 
 /// How often the ring is drained when nothing wakes us.
@@ -128,6 +131,7 @@ struct Session {
     intake: Intake,
     locks: Locks,
     threads: Threads,
+    calls: SystemCalls,
     cpus: Cpus,
     own_cost: OwnCost,
     pids: Vec<(u32, Option<u64>)>,
@@ -156,13 +160,17 @@ impl Session {
             Gate::Everything
         };
         let controller = containers.v1_controller().map(|v1| v1.kernel_name);
+        let sources = options.sources;
+        let follows = sources.waits || sources.syscalls;
+        let threads = if follows { threads::room() } else { 0 };
         let (mut kernel, ring) = Kernel::load(&KernelOptions {
             frequency: options.frequency,
             gate,
             cgroup_v1_controller: controller,
             cpus: online.len() as u64,
-            threads: if options.sources.waits {
-                threads::room()
+            threads,
+            calls: if sources.syscalls {
+                syscalls::room(threads)
             } else {
                 0
             },
@@ -178,8 +186,13 @@ impl Session {
         for &pid in &options.pids {
             table.prepare(pid, &mut kernel);
         }
-        let threads = if options.sources.waits {
-            Threads::start(&mut kernel, &containers, |pid| match gate {
+        let calls = if sources.syscalls {
+            SystemCalls::start(&mut kernel, options.trace.as_deref())
+        } else {
+            SystemCalls::default()
+        };
+        let threads = if follows {
+            Threads::start(&mut kernel, &containers, sources.waits, |pid| match gate {
                 Gate::Everything => true,
                 Gate::Processes => options.pids.contains(&pid),
                 Gate::Cgroups => {
@@ -206,6 +219,7 @@ impl Session {
             intake: Intake::default(),
             locks: Locks::default(),
             threads,
+            calls,
             cpus,
             own_cost,
             notes: Vec::new(),
@@ -330,6 +344,7 @@ impl Session {
             intake,
             locks,
             threads,
+            calls,
             last_unready,
             ..
         } = self;
@@ -362,7 +377,9 @@ impl Session {
             Event::ThreadEnded(event) if keep => {
                 let container =
                     containers.resolve(event.cgroup_v2, event.cgroup_v1, event.process.tgid);
-                threads.ended(&event, container, intake);
+                let thread = intake.ended_thread(&event, container);
+                threads.ended(&event, thread);
+                calls.ended(&event, thread, kernel);
             }
             Event::ThreadEnded(_) => {}
             Event::CgroupCreated {
@@ -408,12 +425,15 @@ impl Session {
         self.own_cost.fill_recording(&mut cost);
         set_priority(0);
         progress.phase("resolving names");
-        let accounts = self.threads.finish(
+        let followed = self.threads.finish(
             &self.kernel,
             &mut self.containers,
             &mut self.intake,
             &mut self.notes,
         );
+        let syscalls =
+            self.calls
+                .finish(&self.kernel, &followed, &mut self.intake, &mut self.notes);
         let (containers, container_notes) = self.containers.finish();
         self.notes.extend(container_notes);
         self.notes
@@ -447,7 +467,8 @@ impl Session {
         };
         recording.containers = containers;
         recording.locks = locks;
-        recording.accounts = accounts;
+        recording.accounts = followed.accounts;
+        recording.syscalls = syscalls;
         recording.quality = account::complete(quality, &recording, runtimes);
         self.own_cost.fill_finish(&mut cost);
         recording.cost = cost;

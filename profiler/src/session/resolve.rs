@@ -19,6 +19,7 @@ use crate::{
     symbolize::{
         self, ExecutableFile, OriginalFrame, PerfMap, Resolved, Symbol, Symbolizer, open_root,
     },
+    syscalls,
 };
 
 /// Frames that one address stands for, outermost first: a function and what
@@ -366,6 +367,9 @@ impl Resolver<'_> {
                 RawFrame::Woke { tid, activity } => {
                     let name = intake.thread_name(tid).unwrap_or_default();
                     Some(self.synthetic(format!("[woke {name} ({tid}): {}]", activity.title())))
+                }
+                RawFrame::Called(number) => {
+                    Some(self.synthetic(format!("[call: {}]", syscalls::name(number))))
                 }
                 RawFrame::NoStack => Some(self.synthetic("[no stack recorded]".to_owned())),
                 RawFrame::Truncated(outcome) => {

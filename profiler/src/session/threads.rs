@@ -8,8 +8,8 @@ use std::{
 };
 
 use profiler_ebpf::{
-    Activity, Descriptor, ProcessKey, TICK_NS, ThreadClock, ThreadEvent, WAIT_PERIOD_NS, Wait,
-    Window, thread_state, transfer, wait_of_call,
+    Activity, Descriptor, NO_CALL, ProcessKey, TICK_NS, ThreadClock, ThreadEvent, WAIT_PERIOD_NS,
+    Wait, Window, thread_state, transfer, wait_of_call,
 };
 use rustc_hash::FxHashMap;
 
@@ -49,6 +49,8 @@ struct Known {
 #[derive(Default)]
 pub struct Threads {
     follows: bool,
+    /// Their time is accounted for.
+    accounts_for: bool,
     /// Why the kernel would not have it.
     refused: Option<String>,
     /// Where in the sampling period a thread begins must not be the same for all.
@@ -60,20 +62,34 @@ pub struct Threads {
     accounts: BTreeMap<ThreadId, Clocks>,
 }
 
+/// What was found of the threads that are there at the end.
+#[derive(Default)]
+pub struct Followed {
+    pub window: Option<Window>,
+    pub accounts: Vec<ThreadAccount>,
+    /// By id and generation.
+    pub ids: FxHashMap<(u32, u16), ThreadId>,
+    /// The call that each is in, or `NO_CALL`, and since when.
+    pub in_calls: Vec<(ThreadId, u32, u64)>,
+}
+
 impl Threads {
-    /// Attaches the hooks and tells the kernel side of the threads of the
-    /// processes that pass `wanted`.
+    /// Tells the kernel side of the threads of the processes that pass `wanted`.
+    /// With `waits`, attaches the hooks of the scheduler before.
     pub fn start(
         kernel: &mut Kernel,
         containers: &Containers,
+        waits: bool,
         wanted: impl Fn(u32) -> bool,
     ) -> Self {
-        let mut threads = Self::default();
-        if let Err(error) = kernel.follow_threads() {
-            threads.refused = Some(error.brief());
-            return threads;
+        let mut threads = Self {
+            follows: true,
+            ..Self::default()
+        };
+        if waits {
+            threads.refused = kernel.follow_threads().err().map(|error| error.brief());
+            threads.accounts_for = threads.refused.is_none();
         }
-        threads.follows = true;
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
             let Some(tgid) = entry
                 .file_name()
@@ -127,9 +143,8 @@ impl Threads {
     /// A thread ended. Its account is its own when its process took samples;
     /// those of all others of a name are added up, since there can be thousands
     /// a second.
-    pub fn ended(&mut self, event: &ThreadEvent, container: ContainerId, intake: &mut Intake) {
-        if self.window.is_some() {
-            let thread = intake.ended_thread(event, container);
+    pub fn ended(&mut self, event: &ThreadEvent, thread: ThreadId) {
+        if self.accounts_for && self.window.is_some() {
             waits::add(self.accounts.entry(thread).or_default(), &event.spent);
         }
     }
@@ -143,15 +158,15 @@ impl Threads {
         }
     }
 
-    /// What every thread did; threads that took no sample become known to
-    /// `intake`.
+    /// What every thread that is there did; threads that took no sample become
+    /// known to `intake`.
     pub fn finish(
         mut self,
         kernel: &Kernel,
         containers: &mut Containers,
         intake: &mut Intake,
         notes: &mut Vec<Note>,
-    ) -> Vec<ThreadAccount> {
+    ) -> Followed {
         let mut note = |text: String| {
             notes.push(Note {
                 kind: NoteKind::Missing,
@@ -167,9 +182,11 @@ impl Threads {
                 self.not_taken
             ));
         }
+        let mut followed = Followed::default();
         let Some(window) = self.window else {
-            return Vec::new();
+            return followed;
         };
+        followed.window = Some(window);
         let mut accounts = std::mem::take(&mut self.accounts);
         for (tid, mut clock) in kernel.threads() {
             if clock.state == thread_state::NOT_WANTED {
@@ -177,10 +194,17 @@ impl Threads {
             }
             settle(&mut clock, window);
             if let Some(thread) = self.thread(tid, &clock, containers, intake) {
-                waits::add(accounts.entry(thread).or_default(), &clock.spent);
+                followed.ids.insert((tid, clock.generation), thread);
+                followed
+                    .in_calls
+                    .push((thread, clock.call, clock.call_start));
+                if self.accounts_for {
+                    waits::add(accounts.entry(thread).or_default(), &clock.spent);
+                }
             }
         }
-        waits::settle(intake, &accounts)
+        followed.accounts = waits::settle(intake, &accounts);
+        followed
     }
 
     fn thread(
@@ -298,6 +322,8 @@ fn clock(tgid: u32, tid: u32, cgroups: (u64, u64)) -> Option<ThreadClock> {
         cgroup_v1: cgroups.1,
         ..ThreadClock::NEW
     };
+    let call = Call::of(&task);
+    clock.call = call.number.map_or(NO_CALL, |number| number as u32);
     match stat_field(&stat, 3)? {
         "R" => {}
         "T" | "t" => {
@@ -306,43 +332,59 @@ fn clock(tgid: u32, tid: u32, cgroups: (u64, u64)) -> Option<ThreadClock> {
         }
         _ => {
             clock.state = thread_state::BLOCKED;
-            clock.activity = wait(tgid, &task) as u32;
+            clock.activity = call.wait(tgid) as u32;
         }
     }
     Some(clock)
 }
 
-/// What a blocked thread waits for, by `/proc/PID/task/TID/syscall`: the same
-/// that the kernel side finds for itself.
-fn wait(tgid: u32, task: &str) -> Activity {
-    let text = fs::read_to_string(format!("{task}/syscall")).unwrap_or_default();
-    let mut words = text.split_whitespace();
-    // "running" when it woke meanwhile, -1 in an exception.
-    let number = match words.next().and_then(|word| word.parse::<i64>().ok()) {
-        Some(number) => number as u64,
-        None => return Activity::Other,
-    };
-    let argument = words
-        .next()
-        .and_then(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok());
-    let descriptor = || {
-        let target = fs::read_link(format!("/proc/{tgid}/fd/{}", argument.unwrap_or(u64::MAX)));
-        match target
-            .as_deref()
-            .map(|path| path.to_string_lossy().into_owned())
-        {
-            Ok(path) if path.starts_with("socket:") => Descriptor::Socket,
-            Ok(path) if path.starts_with("pipe:") => Descriptor::Pipe,
-            Ok(path) if path.starts_with('/') && !path.starts_with("/dev/") => Descriptor::File,
-            _ => Descriptor::Other,
+/// The system call that a thread is in, by `/proc/PID/task/TID/syscall`.
+struct Call {
+    /// `None` when it runs, or has ended; `u64::MAX` in an exception.
+    number: Option<u64>,
+    argument: Option<u64>,
+}
+
+impl Call {
+    fn of(task: &str) -> Self {
+        let text = fs::read_to_string(format!("{task}/syscall")).unwrap_or_default();
+        let mut words = text.split_whitespace();
+        // "running", or -1 in an exception.
+        let number = words.next().and_then(|word| word.parse::<i64>().ok());
+        let argument = words
+            .next()
+            .and_then(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok());
+        Self {
+            number: number.map(|number| number as u64),
+            argument,
         }
-    };
-    match wait_of_call(number) {
-        Wait::For(activity) => activity,
-        Wait::Read => transfer(false, descriptor()),
-        Wait::Write => transfer(true, descriptor()),
-        Wait::Select if argument == Some(0) => Activity::Sleep,
-        Wait::PollSome | Wait::Select => Activity::Poll,
+    }
+
+    /// What it waits for: the same that the kernel side finds for itself.
+    fn wait(&self, tgid: u32) -> Activity {
+        let Self { number, argument } = *self;
+        let Some(number) = number else {
+            return Activity::Other;
+        };
+        let descriptor = || {
+            let target = fs::read_link(format!("/proc/{tgid}/fd/{}", argument.unwrap_or(u64::MAX)));
+            match target
+                .as_deref()
+                .map(|path| path.to_string_lossy().into_owned())
+            {
+                Ok(path) if path.starts_with("socket:") => Descriptor::Socket,
+                Ok(path) if path.starts_with("pipe:") => Descriptor::Pipe,
+                Ok(path) if path.starts_with('/') && !path.starts_with("/dev/") => Descriptor::File,
+                _ => Descriptor::Other,
+            }
+        };
+        match wait_of_call(number) {
+            Wait::For(activity) => activity,
+            Wait::Read => transfer(false, descriptor()),
+            Wait::Write => transfer(true, descriptor()),
+            Wait::Select if argument == Some(0) => Activity::Sleep,
+            Wait::PollSome | Wait::Select => Activity::Poll,
+        }
     }
 }
 

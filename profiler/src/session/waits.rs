@@ -1,12 +1,12 @@
-//! Sampled stacks of waiting threads, made to agree with the exact totals.
+//! The exact accounts of threads, and the sampled stacks of their waits.
 
 use std::collections::BTreeMap;
 
 use profiler_ebpf::Activity as Counted;
-use rustc_hash::FxHashMap;
 
 use super::{
-    intake::{Intake, RawFrame, Total},
+    intake::{Intake, RawFrame},
+    shares::Recorded,
     threads::activity,
 };
 use crate::profile::{Activity, Source, Spent, ThreadAccount, ThreadId};
@@ -33,11 +33,9 @@ pub fn add(clocks: &mut Clocks, counted: &[profiler_ebpf::Spent; Counted::COUNT]
     }
 }
 
-/// Gives every waiting nanosecond of the accounts to a stack: those of waits
-/// that could be recorded to the recorded stacks, in their proportion, the
-/// others to a stack that says that there is none.
+/// Gives every waiting nanosecond of the accounts to a stack.
 pub fn settle(intake: &mut Intake, accounts: &BTreeMap<ThreadId, Clocks>) -> Vec<ThreadAccount> {
-    let mut recorded = stacks_of_waits(intake);
+    let mut recorded = Recorded::of(intake, &[Source::Blocked, Source::Idle]);
     accounts
         .iter()
         .map(|(&thread, clocks)| {
@@ -45,11 +43,11 @@ pub fn settle(intake: &mut Intake, accounts: &BTreeMap<ThreadId, Clocks>) -> Vec
                 .iter()
                 .map(|&(number, ref clock)| {
                     let activity = activity(number);
-                    let stacks = recorded.remove(&(thread, activity)).unwrap_or_default();
+                    let key = (activity.source(), thread, RawFrame::Waiting(activity));
                     let without_stack_ns = if activity == Activity::OnCpu {
                         0
                     } else {
-                        share_out(intake, thread, activity, clock, &stacks)
+                        recorded.share_out(intake, key, clock.nanoseconds, clock.offered)
                     };
                     Spent {
                         activity,
@@ -62,63 +60,4 @@ pub fn settle(intake: &mut Intake, accounts: &BTreeMap<ThreadId, Clocks>) -> Vec
             ThreadAccount { thread, spent }
         })
         .collect()
-}
-
-/// Recorded stacks and their weights, of each thread and what it waited for.
-fn stacks_of_waits(intake: &Intake) -> FxHashMap<(ThreadId, Activity), Vec<(u32, u64)>> {
-    let mut waits: FxHashMap<_, Vec<_>> = FxHashMap::default();
-    for (&(source, thread, stack), total) in &intake.totals {
-        if matches!(source, Source::Blocked | Source::Idle)
-            && let Some(RawFrame::Waiting(activity)) = intake.stacks[stack as usize].first()
-        {
-            waits
-                .entry((thread, *activity))
-                .or_default()
-                .push((stack, total.weight));
-        }
-    }
-    for stacks in waits.values_mut() {
-        // The order of hash maps must not show in the recording.
-        stacks.sort_unstable();
-    }
-    waits
-}
-
-/// Returns how much of the time has no stack.
-fn share_out(
-    intake: &mut Intake,
-    thread: ThreadId,
-    activity: Activity,
-    clock: &profiler_ebpf::Spent,
-    stacks: &[(u32, u64)],
-) -> u64 {
-    let sampled: u128 = stacks.iter().map(|&(_, weight)| u128::from(weight)).sum();
-    let offered = if sampled == 0 {
-        0
-    } else {
-        clock.offered.min(clock.nanoseconds)
-    };
-    let source = activity.source();
-    let (mut weights, mut given) = (0, 0);
-    for &(stack, weight) in stacks {
-        // Rounded so that they add up.
-        weights += u128::from(weight);
-        let share = (u128::from(offered) * weights / sampled) as u64 - given;
-        given += share;
-        if let Some(total) = intake.totals.get_mut(&(source, thread, stack)) {
-            total.weight = share;
-        }
-    }
-    let rest = clock.nanoseconds - offered;
-    if rest > 0 {
-        let stack = intake.stack_of(&[RawFrame::Waiting(activity), RawFrame::NoStack]);
-        intake.totals.insert(
-            (source, thread, stack),
-            Total {
-                weight: rest,
-                count: 0,
-            },
-        );
-    }
-    rest
 }

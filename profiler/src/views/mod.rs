@@ -14,6 +14,7 @@ mod rows;
 #[cfg(test)]
 pub mod sample;
 pub mod share;
+mod syscalls;
 mod tree;
 
 use std::ops::AddAssign;
@@ -27,6 +28,7 @@ pub use locks::{LockRow, WaitingThread, locks};
 pub use python::{LineRow, PythonRow, PythonTable, python_functions};
 pub use rows::{Row, StackRow, Top, top};
 pub use share::shares;
+pub use syscalls::{SyscallRow, container_syscalls, host_syscalls, process_syscalls};
 pub use tree::{Step, Tree};
 
 /// The frame that ends the stacks of a source where text alone says what a

@@ -318,7 +318,39 @@ pub fn plain() -> Recording {
             spent: vec![spent(Activity::Child, 60_000_000_000, 60_000_000_000, 0)],
         },
     ];
+    builder.recording.syscalls = Some(syscalls());
     builder.finish()
+}
+
+/// A read that sometimes fails, an event loop, and what no thread is known of.
+fn syscalls() -> Syscalls {
+    let used = |thread, call, durations: &[u64]| SyscallUse {
+        thread,
+        call,
+        count: durations.len() as u64,
+        ns: durations.iter().sum(),
+        durations: Histogram::of(durations),
+        ..SyscallUse::default()
+    };
+    Syscalls {
+        names: vec!["read".to_owned(), "epoll_wait".to_owned()],
+        uses: vec![
+            SyscallUse {
+                errors: 2,
+                by_error: vec![("EAGAIN".to_owned(), 2)],
+                ..used(Some(API), 0, &[900, 1_000, 1_200, 5_000_000])
+            },
+            used(Some(API_WORKER), 0, &[700; 30]),
+            SyscallUse {
+                idle: true,
+                in_progress: 1,
+                in_progress_ns: 4_000_000_000,
+                ..used(Some(API_WORKER), 1, &[2_000_000_000, 3_000_000_000])
+            },
+            used(None, 0, &[400, 500]),
+        ],
+        without_thread: 2,
+    }
 }
 
 /// Names that break formats.

@@ -18,6 +18,7 @@ use crate::{
     report::{
         Selection,
         gil::{Gil, gil},
+        syscalls::{SyscallReport, syscalls},
         waiting::{Waiting, waiting},
     },
 };
@@ -37,6 +38,7 @@ struct Facts<'a> {
     source: u64,
     gil: Gil<'a>,
     waiting: Waiting<'a>,
+    syscalls: Option<SyscallReport<'a>>,
 }
 
 #[derive(Serialize)]
@@ -72,6 +74,7 @@ pub fn facts(recording: &Recording, selection: Selection, out: &mut dyn Write) -
         source: place(selection.source),
         gil: gil(recording),
         waiting: waiting(recording),
+        syscalls: syscalls(recording),
     };
     let json = serde_json::to_string(&facts).map_err(io::Error::from)?;
     // `<` occurs in strings alone, where its escape means the same: no end

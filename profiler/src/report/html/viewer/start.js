@@ -6,6 +6,7 @@ async function start() {
   showNotes(facts);
   showFindings(facts);
   showWaiting(facts);
+  showSyscalls(facts);
   showGil(facts);
   showUsage(facts);
   showQuality(facts);

@@ -1,0 +1,89 @@
+//! The counters of system calls.
+
+use aya::programs::RawTracePoint;
+use profiler_ebpf::{CALL_NUMBERS, CallKey, CallSet, Calls};
+
+use super::{
+    Shared,
+    kernel::{Kernel, KernelError},
+};
+
+const ENTER: (&str, &str) = ("call_enter", "sys_enter");
+const RETURN: (&str, &str) = ("call_return", "sys_exit");
+
+impl Kernel {
+    /// Counts the system calls `wanted` from now on.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses a hook. Calls are not counted then.
+    pub fn count_calls(&mut self, wanted: &[u32]) -> Result<(), KernelError> {
+        for &number in wanted {
+            self.calls_wanted.set(number, 1, 0)?;
+        }
+        self.watch_returns()?;
+        self.attach_tracepoint(ENTER.0, ENTER.1)
+    }
+
+    /// Looks at system calls that return, if it does not yet.
+    pub(super) fn watch_returns(&mut self) -> Result<(), KernelError> {
+        let is_attached = self
+            .ebpf
+            .program(RETURN.0)
+            .is_some_and(|program| program.fd().is_ok());
+        if is_attached {
+            return Ok(());
+        }
+        self.attach_tracepoint(RETURN.0, RETURN.1)
+    }
+
+    /// Detaches a raw tracepoint, if it is there.
+    pub(super) fn detach_tracepoint(&mut self, name: &str) {
+        if let Some(program) = self.ebpf.program_mut(name)
+            && let Ok(program) = <&mut RawTracePoint>::try_from(program)
+        {
+            // It fails when it was not loaded, which is what we want.
+            let _ = program.unload();
+        }
+    }
+
+    /// Takes out what a thread that ended had called.
+    pub fn take_calls(&mut self, tid: u32, generation: u16, made: &CallSet) -> Vec<(u32, Calls)> {
+        (0..CALL_NUMBERS as u16)
+            .filter(|number| made[usize::from(number / 64)] >> (number % 64) & 1 != 0)
+            .filter_map(|number| {
+                let key = CallKey {
+                    tid,
+                    number,
+                    generation,
+                };
+                let calls = self.calls.get(&Shared(key), 0).ok()?.0;
+                // It was there a moment ago, and only we take it out.
+                let _ = self.calls.remove(&Shared(key));
+                Some((number.into(), calls))
+            })
+            .collect()
+    }
+
+    /// What is there of all threads.
+    pub fn calls(&self) -> Vec<(CallKey, Calls)> {
+        self.calls
+            .iter()
+            .filter_map(|entry| entry.ok())
+            .map(|(Shared(key), Shared(calls))| (key, calls))
+            .collect()
+    }
+
+    /// Calls of threads that the table had no room for, by CPU.
+    pub fn calls_without_room(&self) -> Vec<(u32, Calls)> {
+        let mut found = Vec::new();
+        for number in 0..CALL_NUMBERS as u32 {
+            let Ok(values) = self.calls_without_room.get(&number, 0) else {
+                continue;
+            };
+            let counted = values.iter().filter(|value| value.0.count > 0);
+            found.extend(counted.map(|value| (number, value.0)));
+        }
+        found
+    }
+}

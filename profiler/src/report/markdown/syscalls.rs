@@ -1,0 +1,99 @@
+//! System calls that took longest, and those that failed.
+
+use std::fmt::Write;
+
+use super::code;
+use crate::{
+    profile::{Recording, SyscallUse, Syscalls},
+    report::text::{count, duration},
+    views::{host_syscalls, process_syscalls},
+};
+
+const CALLS: usize = 10;
+const PROCESSES: usize = 10;
+/// Calls that the row of a process names.
+const NAMED: usize = 3;
+
+/// Whatever the other tables show.
+pub fn calls(recording: &Recording, out: &mut String) -> std::fmt::Result {
+    let Some(all) = &recording.syscalls else {
+        return Ok(());
+    };
+    let host = host_syscalls(recording);
+    if host.calls.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\n| System call | Calls | Failed | Total | p50 | p99 | Longest | In progress |"
+    )?;
+    writeln!(out, "|:--|--:|:--|--:|--:|--:|--:|--:|")?;
+    for call in host.calls.iter().take(CALLS) {
+        let percentile = |share| call.durations.percentile_ns(share).map(duration);
+        writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            code(&all.names[call.call as usize]),
+            count(call.count),
+            failures(call),
+            duration(call.ns),
+            percentile(0.5).unwrap_or_default(),
+            percentile(0.99).unwrap_or_default(),
+            duration(call.durations.max_ns),
+            count(call.in_progress),
+        )?;
+    }
+    rest(host.calls.len(), CALLS, out)?;
+    writeln!(
+        out,
+        "\n| Process | System calls | Failed | Time, without waiting for work | Most in |"
+    )?;
+    writeln!(out, "|:--|--:|--:|--:|:--|")?;
+    let processes = process_syscalls(recording);
+    for row in processes.iter().take(PROCESSES) {
+        let process = &recording.processes[row.id as usize];
+        let named: Vec<String> = row
+            .calls
+            .iter()
+            .filter(|call| !call.idle && call.count > 0)
+            .take(NAMED)
+            .map(|call| named(all, call))
+            .collect();
+        writeln!(
+            out,
+            "| {} {} | {} | {} | {} | {} |",
+            code(&process.name),
+            process.pid,
+            count(row.count()),
+            count(row.errors()),
+            duration(row.busy_ns()),
+            named.join(", ")
+        )?;
+    }
+    rest(processes.len(), PROCESSES, out)
+}
+
+fn named(all: &Syscalls, call: &SyscallUse) -> String {
+    format!(
+        "{} {} in {}",
+        code(&all.names[call.call as usize]),
+        duration(call.ns),
+        count(call.count)
+    )
+}
+
+fn failures(call: &SyscallUse) -> String {
+    let kinds: Vec<String> = call
+        .by_error
+        .iter()
+        .map(|(name, number)| format!("{name} {}", count(*number)))
+        .collect();
+    kinds.join(", ")
+}
+
+fn rest(rows: usize, shown: usize, out: &mut String) -> std::fmt::Result {
+    if rows > shown {
+        writeln!(out, "\nand {} more.", rows - shown)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! System calls: what the kernel side counted of each thread.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use profiler_ebpf::{
+    Calls, ErrorCount, NO_CALL, OTHER_CALL, ThreadEvent, Wait, Window, wait_of_call,
+};
+
+use super::{
+    intake::{Intake, RawFrame},
+    shares::Recorded,
+    threads::{Followed, activity},
+};
+use crate::{
+    bpf::Kernel,
+    profile::{ActivityClass, Histogram, Note, NoteKind, Source, SyscallUse, Syscalls, ThreadId},
+    syscalls::{error_name, name},
+};
+
+/// Entries of the table of calls for each thread that there may be: most make
+/// fewer kinds of calls in a minute.
+const CALLS_PER_THREAD: u32 = 6;
+const MAX_ROOM: u32 = 1 << 16;
+
+/// Room for the calls of so many threads.
+pub fn room(threads: u32) -> u32 {
+    threads.saturating_mul(CALLS_PER_THREAD).min(MAX_ROOM)
+}
+
+/// What is counted, and how it went. By default nothing is.
+#[derive(Default)]
+pub struct SystemCalls {
+    counted: bool,
+    /// Why the kernel would not have it.
+    refused: Option<String>,
+    uses: BTreeMap<(Option<ThreadId>, u32), SyscallUse>,
+}
+
+impl SystemCalls {
+    /// Counts the calls `wanted`, or all.
+    pub fn start(kernel: &mut Kernel, wanted: Option<&[u32]>) -> Self {
+        let all: Vec<u32> = (0..=OTHER_CALL).collect();
+        let refused = kernel
+            .count_calls(wanted.unwrap_or(&all))
+            .err()
+            .map(|error| error.brief());
+        Self {
+            counted: refused.is_none(),
+            refused,
+            uses: BTreeMap::new(),
+        }
+    }
+
+    /// A thread ended: takes what it had called.
+    pub fn ended(&mut self, event: &ThreadEvent, thread: ThreadId, kernel: &mut Kernel) {
+        if !self.counted || event.calls.iter().all(|&part| part == 0) {
+            return;
+        }
+        for (number, calls) in kernel.take_calls(event.tid, event.generation as u16, &event.calls) {
+            self.add(Some(thread), number, &calls);
+        }
+    }
+
+    fn add(&mut self, thread: Option<ThreadId>, number: u32, calls: &Calls) {
+        let mut told = self.none(thread, number);
+        told.count = calls.count;
+        told.errors = calls.errors;
+        told.by_error = calls
+            .by_errno
+            .iter()
+            .filter(|kind| kind.count > 0)
+            .map(|&ErrorCount { errno, count }| (error_name(errno), count.into()))
+            .collect();
+        told.ns = calls.nanoseconds;
+        told.durations = Histogram::new(&calls.durations, calls.longest);
+        self.merge(number, told);
+    }
+
+    fn none(&self, thread: Option<ThreadId>, number: u32) -> SyscallUse {
+        SyscallUse {
+            thread,
+            idle: is_idle(number),
+            ..SyscallUse::default()
+        }
+    }
+
+    fn merge(&mut self, number: u32, told: SyscallUse) {
+        self.uses
+            .entry((told.thread, number))
+            .or_insert_with(|| SyscallUse {
+                thread: told.thread,
+                ..SyscallUse::default()
+            })
+            .merge(&told);
+    }
+
+    /// What all threads called; `None` if that was not counted.
+    pub fn finish(
+        mut self,
+        kernel: &Kernel,
+        followed: &Followed,
+        intake: &mut Intake,
+        notes: &mut Vec<Note>,
+    ) -> Option<Syscalls> {
+        if let Some(why) = &self.refused {
+            notes.push(Note {
+                kind: NoteKind::Missing,
+                text: format!("system calls are not counted: {why}"),
+            });
+        }
+        if !self.counted {
+            return None;
+        }
+        for (key, calls) in kernel.calls() {
+            // `None`: it ended, and the event that says so was lost.
+            let thread = followed.ids.get(&(key.tid, key.generation)).copied();
+            self.add(thread, key.number.into(), &calls);
+        }
+        let mut without_thread = 0;
+        for (number, calls) in kernel.calls_without_room() {
+            without_thread += calls.count;
+            self.add(None, number, &calls);
+        }
+        if without_thread > 0 {
+            notes.push(Note {
+                kind: NoteKind::Missing,
+                text: format!(
+                    "{without_thread} system calls are counted for the host only: \
+                     the table of calls was full"
+                ),
+            });
+        }
+        for &(thread, number, start) in &followed.in_calls {
+            if number == NO_CALL {
+                continue;
+            }
+            let mut told = self.none(Some(thread), number);
+            told.in_progress = 1;
+            told.in_progress_ns = in_window(followed.window, start);
+            self.merge(number, told);
+        }
+        self.share_out(intake);
+        Some(self.named(without_thread))
+    }
+
+    /// Gives the time in calls to their stacks.
+    fn share_out(&self, intake: &mut Intake) {
+        let mut recorded = Recorded::of(intake, &[Source::Syscall]);
+        for (&(thread, number), told) in &self.uses {
+            if let Some(thread) = thread
+                && told.ns > 0
+            {
+                let key = (Source::Syscall, thread, RawFrame::Called(number));
+                recorded.share_out(intake, key, told.ns, told.ns);
+            }
+        }
+    }
+
+    fn named(self, without_thread: u64) -> Syscalls {
+        let numbers: BTreeSet<u32> = self.uses.keys().map(|&(_, number)| number).collect();
+        let place: BTreeMap<u32, u32> = numbers.iter().copied().zip(0..).collect();
+        Syscalls {
+            names: numbers.into_iter().map(name).collect(),
+            uses: self
+                .uses
+                .into_iter()
+                .map(|((_, number), told)| SyscallUse {
+                    call: place[&number],
+                    ..told
+                })
+                .collect(),
+            without_thread,
+        }
+    }
+}
+
+/// In such a call a thread waits for work.
+fn is_idle(number: u32) -> bool {
+    match wait_of_call(number.into()) {
+        Wait::For(waits) => activity(waits as u32).class() == ActivityClass::Idle,
+        _ => false,
+    }
+}
+
+/// How long of the recording a call has been there that has not returned.
+fn in_window(window: Option<Window>, start: u64) -> u64 {
+    window.map_or(0, |window| window.part(start, window.end))
+}
