@@ -19,5 +19,6 @@ $cc $flags -DWITHOUT_PLUGIN -static-pie -pthread -o "$out/shares-static" \
 $cc $flags -o "$out/brief" "$here/brief.c"
 $cc $flags -o "$out/deep" "$here/deep.c"
 $cc $flags -pthread -o "$out/waits" "$here/waits.c"
+$cc $flags -pthread -o "$out/calls" "$here/calls.c"
 $cc $flags -o "$out/embed" "$here/embed.c" -ldl
 cp "$here"/services/* "$out"

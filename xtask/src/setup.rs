@@ -84,6 +84,11 @@ const TEST: &[Need] = &[
         packages: &[&["python3-pip"]],
     },
     Need {
+        why: "counts system calls, which tests compare with",
+        proof: Proof::Tool("strace"),
+        packages: &[&["strace"]],
+    },
+    Need {
         why: "browser that opens the HTML report",
         proof: Proof::Tool("chromium"),
         packages: &[&["chromium"], &["chromium-browser"]],

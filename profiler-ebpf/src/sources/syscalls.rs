@@ -51,7 +51,7 @@ pub fn enter(saved_registers: u64, number: u64) {
     } else {
         number
     };
-    if CALLS_WANTED.get(number).is_none_or(|&wanted| wanted == 0) {
+    if !is_wanted(number) {
         clock.call = NO_CALL;
         return;
     }
@@ -81,7 +81,9 @@ pub fn exit(result: i64, window: &Window) -> u64 {
     // Of a call that was there before us, userspace told the number, but nobody
     // knows when it began; and if it was late to tell, this is another.
     let is_whole = clock.call_start != 0;
-    if !is_whole && u64::from(number) != registers::call(Task::current()).number {
+    if !is_whole
+        && (u64::from(number) != registers::call(Task::current()).number || !is_wanted(number))
+    {
         return 0;
     }
     let part = window.part(clock.call_start, now);
@@ -90,6 +92,11 @@ pub fn exit(result: i64, window: &Window) -> u64 {
     add(clock, tid, number, result, part, whole);
     clock.last_call = number;
     sched::due(&mut clock.residual[CALLED], part, now)
+}
+
+#[inline(always)]
+fn is_wanted(number: u32) -> bool {
+    CALLS_WANTED.get(number).is_some_and(|&wanted| wanted != 0)
 }
 
 #[inline(always)]
