@@ -31,6 +31,7 @@ pub enum EventKind {
     Fork = 4,
     CgroupCreated = 5,
     ThreadEnded = 6,
+    OomKill = 7,
 }
 
 /// What a sample weighs: the hook that took it.
@@ -423,10 +424,12 @@ pub enum Counter {
     Wakeups = 12,
     /// Stacks of system calls.
     CallStacks = 13,
+    /// Stacks of page faults.
+    FaultStacks = 14,
 }
 
 impl Counter {
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = 15;
     /// Outcomes of the sampling clock's stacks are counted behind the named
     /// counters.
     pub const OUTCOMES: u32 = Self::COUNT as u32;

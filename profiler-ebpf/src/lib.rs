@@ -7,6 +7,7 @@
 
 pub mod event;
 pub mod histogram;
+pub mod memory;
 pub mod process;
 pub mod runtime;
 pub mod syscall;
@@ -16,6 +17,7 @@ pub mod wait;
 
 pub use event::*;
 pub use histogram::*;
+pub use memory::*;
 pub use process::*;
 pub use runtime::*;
 pub use syscall::*;

@@ -22,9 +22,11 @@ mod programs {
         },
     };
 
+    use profiler_ebpf::fault;
+
     use crate::{
         maps::setting,
-        sources::{cgroup, cpu, gil, lifecycle, sched, syscalls},
+        sources::{cgroup, cpu, gil, lifecycle, memory, sched, syscalls},
         task::Task,
         walk::Context,
     };
@@ -103,6 +105,38 @@ mod programs {
     #[raw_tracepoint(tracepoint = "sys_exit")]
     pub fn call_return(context: RawTracePointContext) -> u32 {
         sched::call_returns(Context::Return(&context), context.arg(1));
+        0
+    }
+
+    #[perf_event]
+    pub fn minor_fault(context: PerfEventContext) -> u32 {
+        memory::fault(&context, fault::MINOR);
+        0
+    }
+
+    #[perf_event]
+    pub fn major_fault(context: PerfEventContext) -> u32 {
+        memory::fault(&context, fault::MAJOR);
+        0
+    }
+
+    /// Of the host, `mm_vmscan_direct_reclaim_begin`, or of a cgroup,
+    /// `mm_vmscan_memcg_reclaim_begin`.
+    #[raw_tracepoint]
+    pub fn reclaim_begin(_: RawTracePointContext) -> u32 {
+        memory::reclaim_begins();
+        0
+    }
+
+    #[raw_tracepoint]
+    pub fn reclaim_end(_: RawTracePointContext) -> u32 {
+        memory::reclaim_ends();
+        0
+    }
+
+    #[raw_tracepoint(tracepoint = "mark_victim")]
+    pub fn oom_kill(context: RawTracePointContext) -> u32 {
+        memory::oom_kill(context.arg(0));
         0
     }
 

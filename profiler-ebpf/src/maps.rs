@@ -38,6 +38,8 @@ pub static SETTINGS: Settings = Settings {
         cgroup_root_hierarchy_id: 0,
         kernfs_node_id: 0,
         task_pid: 0,
+        task_minor_faults: 0,
+        task_major_faults: 0,
         task_state: 0,
         task_files: 0,
         files_table: 0,
@@ -56,7 +58,7 @@ pub static SETTINGS: Settings = Settings {
     has_switch_state: 0,
     follows_threads: 0,
     counts_calls: 0,
-    reserved: 0,
+    has_victim_task: 0,
 };
 
 /// Reads one setting. Volatile, so that the compiler does not fold in the
@@ -112,7 +114,11 @@ pub static NEW_THREAD: Array<ThreadClock, 1> = Array::new();
 pub static WINDOW: Array<Window, 1> = Array::new();
 
 #[btf_map]
-pub static THINNING: PerCpuArray<Thinning, 1> = PerCpuArray::new();
+pub static THINNING: PerCpuArray<Thinning, 2> = PerCpuArray::new();
+
+/// Bytes of page faults on this CPU for which no stack was taken yet.
+#[btf_map]
+pub static FAULT_RESIDUAL: PerCpuArray<u64, 1> = PerCpuArray::new();
 
 /// Not zero while the thread that runs on this CPU owes a stack.
 #[btf_map]

@@ -26,7 +26,9 @@ pub struct Settings {
     pub follows_threads: u32,
     /// Not zero when system calls are.
     pub counts_calls: u32,
-    pub reserved: u32,
+    /// Not zero when `mark_victim` has the victim's `task_struct` as its
+    /// argument (6.9).
+    pub has_victim_task: u32,
 }
 
 /// Which tasks are wanted, [`Settings::gate`].
@@ -66,6 +68,9 @@ pub struct KernelOffsets {
     pub cgroup_root_hierarchy_id: u32,
     pub kernfs_node_id: u32,
     pub task_pid: u32,
+    /// Page faults of the thread so far.
+    pub task_minor_faults: u32,
+    pub task_major_faults: u32,
     /// `task_struct.__state`, before 5.14 `state`.
     pub task_state: u32,
     pub task_files: u32,

@@ -1,6 +1,6 @@
 //! How threads spend their wall time: the scheduler's account of each thread.
 
-use crate::{COMM_LENGTH, CallSet, NO_CALL, ProcessKey};
+use crate::{COMM_LENGTH, CallSet, NO_CALL, ProcessKey, Reclaim};
 
 /// What a thread does with its time. Every nanosecond of a thread's life is one
 /// of these, so that they add up to its wall time.
@@ -293,6 +293,9 @@ pub struct ThreadClock {
     pub reserved: u16,
     /// Calls that it made.
     pub calls: CallSet,
+    /// When it began to free memory; 0 while it does not.
+    pub reclaim_start: u64,
+    pub reclaim: Reclaim,
     /// Where the run queue keeps its throttled time, and that time, when the
     /// thread came to wait there.
     pub queue: u64,
@@ -327,6 +330,11 @@ impl ThreadClock {
         generation: 0,
         reserved: 0,
         calls: [0; _],
+        reclaim_start: 0,
+        reclaim: Reclaim {
+            count: 0,
+            nanoseconds: 0,
+        },
         queue: 0,
         queue_throttled: 0,
         spent: [Spent {
@@ -356,21 +364,23 @@ pub struct ThreadEvent {
     pub generation: u32,
     /// 1: its process ends with it.
     pub is_last: u32,
+    pub reclaim: Reclaim,
+    /// Page faults of its life.
+    pub minor_faults: u64,
+    pub major_faults: u64,
 }
 
-/// How much of the waiting is recorded with stacks, for each CPU.
+/// How much of what happens is recorded with stacks, for each CPU.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Thinning {
-    /// Nanoseconds of waiting that one stack stands for, or more: doubled when
-    /// more stacks were due than [`STACKS_PER_WINDOW`].
+    /// Nanoseconds or bytes that one stack stands for, or more: doubled when more
+    /// stacks were due than [`STACKS_PER_WINDOW`].
     pub period: u64,
     /// Start of the current window, nanoseconds.
     pub window: u64,
     /// Stacks that became due in it.
     pub taken: u64,
-    /// Intervals that found the window full.
-    pub refused: u64,
 }
 
 /// The time that is accounted for, `CLOCK_MONOTONIC` nanoseconds.
@@ -408,7 +418,7 @@ impl Window {
 pub const WAIT_PERIOD_NS: u64 = 1_000_000;
 /// Length of a window, nanoseconds.
 pub const THINNING_WINDOW_NS: u64 = 50_000_000;
-/// Most stacks of waiting threads in a window and CPU: 1000 a second.
+/// Most stacks in a window and CPU: 1000 a second.
 pub const STACKS_PER_WINDOW: u64 = 50;
 /// Entries of `THREADS` unless userspace asks for more.
 pub const MAX_THREADS: usize = 1 << 13;

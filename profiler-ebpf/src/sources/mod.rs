@@ -9,5 +9,7 @@ pub mod cgroup;
 pub mod cpu;
 pub mod gil;
 pub mod lifecycle;
+pub mod memory;
+mod pace;
 pub mod sched;
 pub mod syscalls;

@@ -13,15 +13,18 @@ use aya_ebpf::{
     helpers::{bpf_get_prandom_u32, bpf_get_task_stack, bpf_ktime_get_ns},
 };
 use profiler_ebpf::{
-    Activity, BLOCKED_KERNEL_FRAMES, Counter, EventKind, NO_CALL, STACKS_PER_WINDOW, Source,
-    THINNING_WINDOW_NS, Thinning, ThreadClock, ThreadEvent, WAIT_PERIOD_NS, Window, ends,
-    thread_state,
+    Activity, BLOCKED_KERNEL_FRAMES, Counter, EventKind, NO_CALL, Source, ThreadClock, ThreadEvent,
+    WAIT_PERIOD_NS, Window, ends, thread_state,
 };
 
-use super::{blocked, syscalls};
+use super::{
+    blocked,
+    pace::{Pace, due},
+    syscalls,
+};
 use crate::{
     gate,
-    maps::{DUE, EVENTS, NEW_THREAD, THINNING, THREADS, WINDOW, count, setting},
+    maps::{DUE, EVENTS, NEW_THREAD, THREADS, WINDOW, count, setting},
     task::{Task, read},
     walk::{self, Context, Returned, Told, Woken, registers},
 };
@@ -128,7 +131,7 @@ fn blocked_stack(clock: &mut ThreadClock, waited: u64, woken: u64, now: u64, win
         waited
     };
     // It may have been blocked in the same call before.
-    let weight = due(&mut clock.residual[BLOCKED], waited, now);
+    let weight = due(Pace::Time, &mut clock.residual[BLOCKED], waited, now);
     clock.due[BLOCKED] = clock.due[BLOCKED].wrapping_add(weight);
     clock.due_activity = clock.activity;
 }
@@ -148,7 +151,7 @@ fn queued(clock: &mut ThreadClock, task: Task, waited: u64, in_call: bool, now: 
     let waited = waited - throttled;
     charge_index(clock, Activity::RunQueue as u32, waited, in_call);
     if in_call {
-        let weight = due(&mut clock.residual[QUEUED], waited, now);
+        let weight = due(Pace::Time, &mut clock.residual[QUEUED], waited, now);
         clock.due[QUEUED] = clock.due[QUEUED].wrapping_add(weight);
     }
 }
@@ -197,7 +200,7 @@ pub fn wakes(context: Context<'_>, woken: Task) {
     // SAFETY: has no precondition.
     let now = unsafe { bpf_ktime_get_ns() };
     let waited = window.part(clock.since, now);
-    let weight = due(&mut clock.residual[WOKEN], waited, now);
+    let weight = due(Pace::Time, &mut clock.residual[WOKEN], waited, now);
     if weight != 0 {
         let woken = Woken {
             tid,
@@ -294,6 +297,8 @@ fn send(clock: &ThreadClock, task: Task, tid: u32, now: u64) {
     };
     let name: [u64; 2] = read(task.0, setting!(offsets.task_comm));
     let process_name: [u64; 2] = read(task.leader().0, setting!(offsets.task_comm));
+    let minor_faults: u64 = read(task.0, setting!(offsets.task_minor_faults));
+    let major_faults: u64 = read(task.0, setting!(offsets.task_major_faults));
     let event = entry.as_mut_ptr();
     // SAFETY: the reservation is as large as the event, and every field is
     // written.
@@ -316,6 +321,9 @@ fn send(clock: &ThreadClock, task: Task, tid: u32, now: u64) {
         (*event).calls = clock.calls;
         (*event).generation = clock.generation.into();
         (*event).is_last = u32::from(task.live_threads() == 0);
+        (*event).reclaim = clock.reclaim;
+        (*event).minor_faults = minor_faults;
+        (*event).major_faults = major_faults;
     }
     entry.submit(0);
 }
@@ -387,47 +395,6 @@ fn charge_index(clock: &mut ThreadClock, activity: u32, nanoseconds: u64, offere
     if offered {
         spent.offered += nanoseconds;
     }
-}
-
-/// Adds a wait to what no stack was taken for yet. Returns the weight of the
-/// stack that is due now, or 0.
-#[inline(always)]
-pub fn due(residual: &mut u64, waited: u64, now: u64) -> u64 {
-    *residual += waited;
-    if *residual < WAIT_PERIOD_NS {
-        return 0;
-    }
-    let Some(thinning) = THINNING.get_ptr_mut(0) else {
-        return 0;
-    };
-    // SAFETY: the map returned it; only this CPU uses it.
-    let thinning: &mut Thinning = unsafe { &mut *thinning };
-    if now.wrapping_sub(thinning.window) > THINNING_WINDOW_NS {
-        if thinning.taken < STACKS_PER_WINDOW / 4 {
-            thinning.period /= 2;
-        }
-        thinning.window = now;
-        thinning.taken = 0;
-    }
-    if thinning.period < WAIT_PERIOD_NS {
-        thinning.period = WAIT_PERIOD_NS;
-    }
-    if *residual < thinning.period {
-        return 0;
-    }
-    if thinning.taken >= STACKS_PER_WINDOW {
-        if thinning.taken == STACKS_PER_WINDOW && thinning.period < WAIT_PERIOD_NS << 20 {
-            thinning.period *= 2;
-            thinning.taken += 1;
-        }
-        count(Counter::WaitsThinned as u32);
-        return 0;
-    }
-    thinning.taken += 1;
-    let rest = *residual % thinning.period;
-    let weight = *residual - rest;
-    *residual = rest;
-    weight
 }
 
 /// Where in the kernel a thread that goes on was blocked.

@@ -9,7 +9,10 @@ use profiler_ebpf::{
     ThreadClock, Window, bucket, thread_state,
 };
 
-use super::sched;
+use super::{
+    pace::{Pace, due},
+    sched,
+};
 use crate::{
     gate,
     maps::{CALLS, CALLS_WANTED, CALLS_WITHOUT_ROOM, NEW_CALLS, THREADS},
@@ -91,7 +94,7 @@ pub fn exit(result: i64, window: &Window) -> u64 {
     clock.calls[number as usize / 64 & (CALL_NUMBERS / 64 - 1)] |= 1 << (number % 64);
     add(clock, tid, number, result, part, whole);
     clock.last_call = number;
-    sched::due(&mut clock.residual[CALLED], part, now)
+    due(Pace::Time, &mut clock.residual[CALLED], part, now)
 }
 
 #[inline(always)]

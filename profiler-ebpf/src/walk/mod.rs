@@ -67,6 +67,8 @@ pub struct Record {
 /// The hook a stack is recorded for.
 pub enum Context<'a> {
     Perf(&'a PerfEventContext),
+    /// A page fault, in process context.
+    Fault(&'a PerfEventContext),
     /// In process context, in a system call.
     Syscall(&'a TracePointContext),
     /// As above, where any system call ends.
@@ -78,6 +80,8 @@ pub enum Told<'a> {
     Nothing,
     Returned(Returned<'a>),
     Woken(Woken),
+    /// Its kind, of [`profiler_ebpf::fault`].
+    Fault(u32),
 }
 
 /// The thread that the running one wakes.
@@ -104,7 +108,7 @@ impl Context<'_> {
     fn slot(&self) -> u32 {
         match self {
             Self::Perf(_) => 1,
-            Self::Syscall(_) | Self::Return(_) => 0,
+            Self::Fault(_) | Self::Syscall(_) | Self::Return(_) => 0,
         }
     }
 
@@ -112,7 +116,7 @@ impl Context<'_> {
     #[inline(always)]
     fn in_kernel(&self) -> bool {
         match self {
-            Self::Perf(context) => registers::in_kernel(context),
+            Self::Perf(context) | Self::Fault(context) => registers::in_kernel(context),
             Self::Syscall(_) | Self::Return(_) => true,
         }
     }
@@ -120,7 +124,7 @@ impl Context<'_> {
     #[inline(always)]
     fn as_ptr(&self) -> *mut core::ffi::c_void {
         match self {
-            Self::Perf(context) => context.as_ptr(),
+            Self::Perf(context) | Self::Fault(context) => context.as_ptr(),
             Self::Syscall(context) => context.as_ptr(),
             Self::Return(context) => context.as_ptr(),
         }
@@ -135,6 +139,7 @@ pub fn record(context: Context<'_>, wanted: Wanted, source: Source, weight: u64,
         Source::GilWait => Counter::GilWaits,
         Source::OffCpu => Counter::Waits,
         Source::Wakeup => Counter::Wakeups,
+        Source::PageFault => Counter::FaultStacks,
         _ => Counter::CallStacks,
     } as u32);
     let slot = context.slot();
@@ -151,7 +156,7 @@ pub fn record(context: Context<'_>, wanted: Wanted, source: Source, weight: u64,
     record.walk.busy = 1;
     fill_header(record, wanted, source, weight);
     // At its exit, a system call's own kernel stack says nothing.
-    if matches!(context, Context::Perf(_)) {
+    if matches!(context, Context::Perf(_) | Context::Fault(_)) {
         kernel_stack(&context, record);
     }
     if let Told::Returned(returned) = &told
@@ -165,6 +170,10 @@ pub fn record(context: Context<'_>, wanted: Wanted, source: Source, weight: u64,
     }
     match told {
         Told::Nothing => send(record),
+        Told::Fault(kind) => {
+            record.header.activity = kind;
+            send(record);
+        }
         Told::Woken(woken) => {
             record.header.activity = woken.activity;
             record.header.woken_tid = woken.tid;

@@ -56,7 +56,7 @@ const USER32_CS: u64 = 0x23;
 pub fn load(context: &Context<'_>, task: Task, walk: &mut Walk) -> Result<(), Outcome> {
     match context {
         Context::Syscall(_) | Context::Return(_) => load_saved(task, walk)?,
-        Context::Perf(perf) => {
+        Context::Perf(perf) | Context::Fault(perf) => {
             if !in_kernel(perf) {
                 let interrupted = perf.ctx.cast::<[u64; COUNT]>();
                 for index in 0..COUNT {
@@ -79,6 +79,14 @@ pub fn load(context: &Context<'_>, task: Task, walk: &mut Walk) -> Result<(), Ou
     walk.pc = saved[RIP];
     walk.valid = 0xffff;
     Ok(())
+}
+
+/// How many events a sample stands for.
+#[inline(always)]
+pub fn sample_period(perf: &PerfEventContext) -> u64 {
+    // SAFETY: it is the word behind the pt_regs
+    // (include/uapi/linux/bpf_perf_event.h).
+    unsafe { (*perf.ctx.cast::<[u64; COUNT + 1]>())[COUNT] }
 }
 
 /// Whether the event interrupted the kernel.

@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use aya::maps::{MapData, RingBuf};
 use profiler_ebpf::{
-    CgroupEvent, EventKind, Outcome, ProcessEvent, SampleHeader, Source, ThreadEvent,
+    CgroupEvent, EventKind, OomKillEvent, Outcome, ProcessEvent, SampleHeader, Source, ThreadEvent,
 };
 
 /// The ring buffer of the programs, apart from the other maps: these are
@@ -48,6 +48,7 @@ pub enum Event<'a> {
     Exit(ProcessEvent),
     Fork(ProcessEvent),
     ThreadEnded(Box<ThreadEvent>),
+    OomKill(OomKillEvent),
     CgroupCreated {
         hierarchy: u32,
         id: u64,
@@ -74,6 +75,7 @@ impl<'a> Event<'a> {
         const EXIT: u32 = EventKind::Exit as u32;
         const FORK: u32 = EventKind::Fork as u32;
         const THREAD: u32 = EventKind::ThreadEnded as u32;
+        const OOM_KILL: u32 = EventKind::OomKill as u32;
         const CGROUP: u32 = EventKind::CgroupCreated as u32;
         Some(match kind {
             SAMPLE => Self::Sample(Sample::parse(data)?),
@@ -81,6 +83,7 @@ impl<'a> Event<'a> {
             EXIT => Self::Exit(copy(data)?),
             FORK => Self::Fork(copy(data)?),
             THREAD => Self::ThreadEnded(Box::new(copy(data)?)),
+            OOM_KILL => Self::OomKill(copy(data)?),
             CGROUP => {
                 let event: CgroupEvent = copy(data)?;
                 let path = event.path.get(..event.path_length as usize)?;
@@ -135,3 +138,5 @@ unsafe impl AbiEvent for ProcessEvent {}
 unsafe impl AbiEvent for CgroupEvent {}
 // SAFETY: as above.
 unsafe impl AbiEvent for ThreadEvent {}
+// SAFETY: as above.
+unsafe impl AbiEvent for OomKillEvent {}

@@ -141,6 +141,8 @@ pub struct Kernel {
     wanted_processes: HashMap<MapData, u32, u32>,
     wanted_cgroups: HashMap<MapData, u64, u32>,
     samplers: BTreeMap<u32, PerfEventLinkId>,
+    pub(super) samples_faults: bool,
+    pub(super) fault_samplers: BTreeMap<u32, Vec<(&'static str, PerfEventLinkId)>>,
     sample_period: u64,
     map_bytes: u64,
     /// Programs that are loaded later name it by this descriptor.
@@ -192,7 +194,7 @@ impl Kernel {
             has_switch_state: facts.has_switch_state.into(),
             follows_threads: (options.threads > 0).into(),
             counts_calls: (options.calls > 0).into(),
-            reserved: 0,
+            has_victim_task: facts.has_victim_task.into(),
         };
         // Switched on before the first program runs; without it the cost
         // section says that it is missing.
@@ -251,6 +253,8 @@ impl Kernel {
             wanted_processes: HashMap::try_from(take(&mut ebpf, "WANTED_PROCESSES")?)?,
             wanted_cgroups: HashMap::try_from(take(&mut ebpf, "WANTED_CGROUPS")?)?,
             samplers: BTreeMap::new(),
+            samples_faults: false,
+            fault_samplers: BTreeMap::new(),
             sample_period,
             map_bytes,
             _mappings: mappings_map,
@@ -291,8 +295,12 @@ impl Kernel {
             .program_mut(name)
             .and_then(|program| program.try_into().ok())
             .ok_or(KernelError::Incomplete(name))?;
-        program
-            .load()
+        // It may be attached to another already.
+        let loaded = match program.fd() {
+            Ok(_) => Ok(()),
+            Err(_) => program.load(),
+        };
+        loaded
             .and_then(|()| program.attach(tracepoint))
             .map(|_| ())
             .map_err(|source| KernelError::Program {
@@ -318,10 +326,14 @@ impl Kernel {
                 source: source.into(),
             })?;
         self.samplers.insert(cpu, link);
+        if self.samples_faults {
+            self.start_faults(cpu)?;
+        }
         Ok(())
     }
 
     pub fn stop_sampling(&mut self, cpu: u32) {
+        self.stop_faults(cpu);
         if let Some(link) = self.samplers.remove(&cpu)
             && let Ok(program) = self.sampler()
         {

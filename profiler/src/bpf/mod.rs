@@ -4,6 +4,7 @@
 mod btf;
 mod events;
 mod kernel;
+mod memory;
 mod offsets;
 mod syscalls;
 mod tables;

@@ -30,6 +30,8 @@ pub struct KernelFacts {
     pub has_task_pt_regs: bool,
     /// `sched_switch` tells the state of the task that stops.
     pub has_switch_state: bool,
+    /// `mark_victim` has the victim itself as its argument.
+    pub has_victim_task: bool,
 }
 
 /// `struct cfs_rq` in kernel/sched/sched.h: its own throttled time from 6.6 on,
@@ -85,6 +87,8 @@ pub fn read(controller: Option<&str>) -> Result<KernelFacts, OffsetsError> {
         cgroup_root_hierarchy_id: offset!("cgroup_root", "hierarchy_id"),
         kernfs_node_id: offset!("kernfs_node", "id"),
         task_pid: offset!("task_struct", "pid"),
+        task_minor_faults: offset!("task_struct", "min_flt"),
+        task_major_faults: offset!("task_struct", "maj_flt"),
         task_state: any(&btf, "task_struct", &["__state", "state"]),
         task_files: offset!("task_struct", "files"),
         files_table: offset!("files_struct", "fdt"),
@@ -105,6 +109,7 @@ pub fn read(controller: Option<&str>) -> Result<KernelFacts, OffsetsError> {
         offsets,
         cgroup_v1_subsystem,
         has_task_pt_regs: btf.enumerator("BPF_FUNC_task_pt_regs").is_some(),
+        has_victim_task: btf.tracepoint_arguments("mark_victim") == Some(2),
         has_switch_state: btf.tracepoint_arguments("sched_switch") == Some(4),
     })
 }

@@ -11,6 +11,7 @@ pub mod builder;
 pub mod container;
 pub mod frame;
 pub mod histogram;
+pub mod memory;
 pub mod quality;
 pub mod source;
 pub mod store;
@@ -24,6 +25,7 @@ pub use builder::Builder;
 pub use container::{Container, ContainerId, ContainerKind, ContainerUsage, Pressure};
 pub use frame::{Frame, FrameId, FrameKind, Function, FunctionId, Module, ModuleId};
 pub use histogram::Histogram;
+pub use memory::{HostMemory, MemoryUse, OomKill, ThreadMemory};
 pub use quality::{Cost, OutcomeCount, ProgramCost, Quality, RuntimeQuality};
 pub use source::{Source, Unit};
 pub use syscall::{SyscallUse, Syscalls};
@@ -55,6 +57,9 @@ pub struct Recording {
     /// `None`: not recorded.
     #[serde(default)]
     pub syscalls: Option<Syscalls>,
+    /// As above.
+    #[serde(default)]
+    pub memory: Option<MemoryUse>,
     pub quality: Quality,
     pub cost: Cost,
     /// What a reader must know beside the numbers: what was skipped and why.

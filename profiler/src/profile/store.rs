@@ -107,6 +107,17 @@ impl Recording {
             "a system call has no name or no thread",
         )?;
         ok(
+            self.memory.iter().all(|all| {
+                let threads = all.threads.iter().map(|told| told.thread);
+                let containers = all.oom_kills.iter().map(|kill| kill.container);
+                threads.into_iter().all(|id| within(id, self.threads.len()))
+                    && containers
+                        .into_iter()
+                        .all(|id| within(id, self.containers.len()))
+            }),
+            "a page fault has no thread, or a kill no container",
+        )?;
+        ok(
             self.functions
                 .iter()
                 .filter_map(|function| function.module)

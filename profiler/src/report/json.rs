@@ -27,6 +27,7 @@ use crate::{
 use super::{
     ProfileType, Selection, evidence,
     gil::{Gil, gil},
+    memory::{MemoryReport, memory},
     python::{Python, python},
     syscalls::{SyscallReport, syscalls},
     text::{Utc, kind_name},
@@ -56,6 +57,7 @@ struct Report<'r> {
     gil: Gil<'r>,
     waiting: Waiting<'r>,
     syscalls: Option<SyscallReport<'r>>,
+    memory: Option<MemoryReport<'r>>,
     quality: QualityReport<'r>,
     cost: CostReport<'r>,
     notes: Vec<Note>,
@@ -434,6 +436,7 @@ fn report(recording: &Recording, profile_type: ProfileType) -> Report<'_> {
         gil: gil(recording),
         waiting: waiting(recording),
         syscalls: syscalls(recording),
+        memory: memory(recording),
         quality: quality(recording),
         cost: cost(recording),
         notes: evidence::notes(recording, selection),

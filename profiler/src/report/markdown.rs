@@ -4,6 +4,7 @@
 //! GitHub takes comments of up to 65,536 characters; rows, names and notes are
 //! limited so that any recording fits.
 
+mod memory;
 mod python;
 mod syscalls;
 mod waiting;
@@ -160,6 +161,7 @@ fn write_text(
     }
     waiting::accounts(recording, out)?;
     syscalls::calls(recording, out)?;
+    memory::memory(recording, out)?;
     python::gil(recording, out)?;
     notes(recording, selection, views, out)?;
     writeln!(
@@ -464,7 +466,7 @@ mod tests {
                     let share = cell.trim().replace(" %", "").replace('.', "");
                     share.parse::<u64>().unwrap_or(0)
                 };
-                if table.contains("System call") {
+                if table.contains("System call") || table.contains("Page faults") {
                     // Has no shares.
                     continue;
                 }
@@ -501,6 +503,8 @@ mod tests {
             "| `python3` | 5.50 s | 100.0 % | 1,003 | 80.0 % | 58.0 s | 4242 | `web` |",
             "| `web` | 2 | 120 s | 24.2 % | 5.0 % | 29.2 % | 41.6 % | network read 35.0 s |",
             "| `read` | 36 | EAGAIN 2 | 5.03 ms | 708 ns | 5.00 ms | 5.00 ms | 0 |",
+            "**Killed for want of memory:** `python3` 4242 in `web`, after 3.00 s.",
+            "| `python3` 4242 | 1,290 | 90 | 12.0 ms |",
             "| `python3` 4242 | 36 | 2 | 5.02 ms | `read` 5.02 ms in 34 |",
             "| `worker` | 4.50 s | 81.8 % | 7.8 % | 803 | 4242 | `walk (app.py:10)` |",
         ] {

@@ -9,6 +9,7 @@ mod gil;
 pub mod html;
 mod json;
 mod markdown;
+mod memory;
 mod merged;
 mod pprof;
 mod pstats;

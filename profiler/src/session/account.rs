@@ -34,6 +34,7 @@ const COUNTERS: [Counter; Counter::COUNT] = [
     Counter::ThreadsLost,
     Counter::Wakeups,
     Counter::CallStacks,
+    Counter::FaultStacks,
 ];
 
 /// Identifier and meaning of an outcome.

@@ -49,6 +49,8 @@ pub enum RawFrame {
     Waiting(Activity),
     /// The system call that a thread was in: the innermost frame.
     Called(u32),
+    /// A page fault, and its kind: the innermost frame.
+    Faulted(u32),
     /// Time for which no stack was recorded.
     NoStack,
     /// The thread that was woken, and what it waited for: the innermost frame.
@@ -223,6 +225,12 @@ impl Intake {
             .find(|key| key.tgid == tgid && ticks_of(key.start_boottime) == start_ticks)
     }
 
+    /// The process of a thread that took samples or waited.
+    pub fn thread_by_id(&self, tid: u32) -> Option<&RawProcess> {
+        let thread = self.threads.iter().rev().find(|thread| thread.tid == tid)?;
+        self.processes.get(thread.process as usize)
+    }
+
     /// Name of a thread that took samples or waited.
     pub fn thread_name(&self, tid: u32) -> Option<&str> {
         let thread = self.threads.iter().rev().find(|thread| thread.tid == tid)?;
@@ -246,6 +254,9 @@ impl Intake {
                 tid: sample.header.woken_tid,
                 activity,
             }),
+            profiler_ebpf::Source::PageFault => {
+                self.scratch.push(RawFrame::Faulted(sample.header.activity));
+            }
             profiler_ebpf::Source::Syscall => {
                 self.scratch.push(RawFrame::Called(sample.header.activity));
             }
@@ -352,7 +363,7 @@ impl Intake {
 }
 
 /// A name as the kernel keeps it: up to the first zero.
-fn text(name: &[u8; COMM_LENGTH]) -> String {
+pub fn text(name: &[u8; COMM_LENGTH]) -> String {
     let end = name
         .iter()
         .position(|&byte| byte == 0)

@@ -6,6 +6,7 @@ mod cpus;
 mod intake;
 mod interpreted;
 mod locks;
+mod memory;
 mod originals;
 mod resolve;
 mod runtimes;
@@ -41,6 +42,7 @@ use account::Baseline;
 use cpus::Cpus;
 use intake::Intake;
 use locks::Locks;
+use memory::Memory;
 use syscalls::SystemCalls;
 use threads::Threads;
 
@@ -132,6 +134,7 @@ struct Session {
     locks: Locks,
     threads: Threads,
     calls: SystemCalls,
+    memory: Memory,
     cpus: Cpus,
     own_cost: OwnCost,
     pids: Vec<(u32, Option<u64>)>,
@@ -161,7 +164,7 @@ impl Session {
         };
         let controller = containers.v1_controller().map(|v1| v1.kernel_name);
         let sources = options.sources;
-        let follows = sources.waits || sources.syscalls;
+        let follows = sources.waits || sources.syscalls || sources.memory;
         let threads = if follows { threads::room() } else { 0 };
         let (mut kernel, ring) = Kernel::load(&KernelOptions {
             frequency: options.frequency,
@@ -190,6 +193,11 @@ impl Session {
             SystemCalls::start(&mut kernel, options.trace.as_deref())
         } else {
             SystemCalls::default()
+        };
+        let memory = if sources.memory {
+            Memory::start(&mut kernel)
+        } else {
+            Memory::default()
         };
         let threads = if follows {
             Threads::start(&mut kernel, &containers, sources.waits, |pid| match gate {
@@ -220,6 +228,7 @@ impl Session {
             locks: Locks::default(),
             threads,
             calls,
+            memory,
             cpus,
             own_cost,
             notes: Vec::new(),
@@ -263,7 +272,8 @@ impl Session {
         }
         self.cpus.restart();
         self.containers.begin();
-        self.threads.open_window(&mut self.kernel);
+        let start = self.threads.open_window(&mut self.kernel);
+        self.memory.open_window(&self.kernel, start);
         self.started = Instant::now();
         self.started_unix = unix_time();
         interrupted
@@ -345,6 +355,7 @@ impl Session {
             locks,
             threads,
             calls,
+            memory,
             last_unready,
             ..
         } = self;
@@ -380,8 +391,10 @@ impl Session {
                 let thread = intake.ended_thread(&event, container);
                 threads.ended(&event, thread);
                 calls.ended(&event, thread, kernel);
+                memory.ended(&event, thread);
             }
             Event::ThreadEnded(_) => {}
+            Event::OomKill(event) => memory.killed(&event, containers, intake),
             Event::CgroupCreated {
                 hierarchy,
                 id,
@@ -434,6 +447,9 @@ impl Session {
         let syscalls =
             self.calls
                 .finish(&self.kernel, &followed, &mut self.intake, &mut self.notes);
+        let memory = self
+            .memory
+            .finish(&followed.clocks, &mut self.intake, &mut self.notes);
         let (containers, container_notes) = self.containers.finish();
         self.notes.extend(container_notes);
         self.notes
@@ -469,6 +485,7 @@ impl Session {
         recording.locks = locks;
         recording.accounts = followed.accounts;
         recording.syscalls = syscalls;
+        recording.memory = memory;
         recording.quality = account::complete(quality, &recording, runtimes);
         self.own_cost.fill_finish(&mut cost);
         recording.cost = cost;

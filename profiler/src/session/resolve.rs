@@ -371,6 +371,13 @@ impl Resolver<'_> {
                 RawFrame::Called(number) => {
                     Some(self.synthetic(format!("[call: {}]", syscalls::name(number))))
                 }
+                RawFrame::Faulted(kind) => {
+                    let text = match kind {
+                        profiler_ebpf::fault::MAJOR => "[page fault: read]",
+                        _ => "[page fault]",
+                    };
+                    Some(self.synthetic(text.to_owned()))
+                }
                 RawFrame::NoStack => Some(self.synthetic("[no stack recorded]".to_owned())),
                 RawFrame::Truncated(outcome) => {
                     let (_, meaning) = describe(outcome);

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rustc_hash::FxHashMap;
+
 use profiler_ebpf::{
     Calls, ErrorCount, NO_CALL, OTHER_CALL, ThreadEvent, Wait, Window, wait_of_call,
 };
@@ -31,6 +33,8 @@ pub fn room(threads: u32) -> u32 {
 #[derive(Default)]
 pub struct SystemCalls {
     counted: bool,
+    /// Numbers of the calls that are; `None`: all.
+    wanted: Option<Vec<u32>>,
     /// Why the kernel would not have it.
     refused: Option<String>,
     uses: BTreeMap<(Option<ThreadId>, u32), SyscallUse>,
@@ -46,6 +50,7 @@ impl SystemCalls {
             .map(|error| error.brief());
         Self {
             counted: refused.is_none(),
+            wanted: wanted.map(<[u32]>::to_vec),
             refused,
             uses: BTreeMap::new(),
         }
@@ -74,6 +79,12 @@ impl SystemCalls {
         told.ns = calls.nanoseconds;
         told.durations = Histogram::new(&calls.durations, calls.longest);
         self.merge(number, told);
+    }
+
+    fn is_wanted(&self, number: u32) -> bool {
+        self.wanted
+            .as_ref()
+            .is_none_or(|wanted| wanted.contains(&number))
     }
 
     fn none(&self, thread: Option<ThreadId>, number: u32) -> SyscallUse {
@@ -111,9 +122,14 @@ impl SystemCalls {
         if !self.counted {
             return None;
         }
+        let ids: FxHashMap<(u32, u16), ThreadId> = followed
+            .clocks
+            .iter()
+            .map(|&(tid, thread, ref clock)| ((tid, clock.generation), thread))
+            .collect();
         for (key, calls) in kernel.calls() {
             // `None`: it ended, and the event that says so was lost.
-            let thread = followed.ids.get(&(key.tid, key.generation)).copied();
+            let thread = ids.get(&(key.tid, key.generation)).copied();
             self.add(thread, key.number.into(), &calls);
         }
         let mut without_thread = 0;
@@ -130,14 +146,14 @@ impl SystemCalls {
                 ),
             });
         }
-        for &(thread, number, start) in &followed.in_calls {
-            if number == NO_CALL {
+        for &(_, thread, ref clock) in &followed.clocks {
+            if clock.call == NO_CALL || !self.is_wanted(clock.call) {
                 continue;
             }
-            let mut told = self.none(Some(thread), number);
+            let mut told = self.none(Some(thread), clock.call);
             told.in_progress = 1;
-            told.in_progress_ns = in_window(followed.window, start);
-            self.merge(number, told);
+            told.in_progress_ns = in_window(followed.window, clock.call_start);
+            self.merge(clock.call, told);
         }
         self.share_out(intake);
         Some(self.named(without_thread))

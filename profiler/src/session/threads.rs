@@ -8,8 +8,8 @@ use std::{
 };
 
 use profiler_ebpf::{
-    Activity, Descriptor, NO_CALL, ProcessKey, TICK_NS, ThreadClock, ThreadEvent, WAIT_PERIOD_NS,
-    Wait, Window, thread_state, transfer, wait_of_call,
+    Activity, Descriptor, NO_CALL, OTHER_CALL, ProcessKey, TICK_NS, ThreadClock, ThreadEvent,
+    WAIT_PERIOD_NS, Wait, Window, thread_state, transfer, wait_of_call,
 };
 use rustc_hash::FxHashMap;
 
@@ -67,10 +67,8 @@ pub struct Threads {
 pub struct Followed {
     pub window: Option<Window>,
     pub accounts: Vec<ThreadAccount>,
-    /// By id and generation.
-    pub ids: FxHashMap<(u32, u16), ThreadId>,
-    /// The call that each is in, or `NO_CALL`, and since when.
-    pub in_calls: Vec<(ThreadId, u32, u64)>,
+    /// Each with its id.
+    pub clocks: Vec<(u32, ThreadId, ThreadClock)>,
 }
 
 impl Threads {
@@ -129,7 +127,8 @@ impl Threads {
     }
 
     /// Accounts for what threads do from now on.
-    pub fn open_window(&mut self, kernel: &mut Kernel) {
+    /// Returns from when on, `CLOCK_MONOTONIC` nanoseconds.
+    pub fn open_window(&mut self, kernel: &mut Kernel) -> u64 {
         self.accounts.clear();
         let window = Window {
             start: now(),
@@ -138,6 +137,7 @@ impl Threads {
         if self.follows && kernel.set_window(window).is_ok() {
             self.window = Some(window);
         }
+        window.start
     }
 
     /// A thread ended. Its account is its own when its process took samples;
@@ -194,13 +194,10 @@ impl Threads {
             }
             settle(&mut clock, window);
             if let Some(thread) = self.thread(tid, &clock, containers, intake) {
-                followed.ids.insert((tid, clock.generation), thread);
-                followed
-                    .in_calls
-                    .push((thread, clock.call, clock.call_start));
                 if self.accounts_for {
                     waits::add(accounts.entry(thread).or_default(), &clock.spent);
                 }
+                followed.clocks.push((tid, thread, clock));
             }
         }
         followed.accounts = waits::settle(intake, &accounts);
@@ -323,7 +320,10 @@ fn clock(tgid: u32, tid: u32, cgroups: (u64, u64)) -> Option<ThreadClock> {
         ..ThreadClock::NEW
     };
     let call = Call::of(&task);
-    clock.call = call.number.map_or(NO_CALL, |number| number as u32);
+    clock.call = match call.number {
+        None | Some(u64::MAX) => NO_CALL,
+        Some(number) => number.min(OTHER_CALL.into()) as u32,
+    };
     match stat_field(&stat, 3)? {
         "R" => {}
         "T" | "t" => {

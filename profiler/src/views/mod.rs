@@ -9,6 +9,7 @@ mod accounts;
 mod functions;
 mod interpreted;
 mod locks;
+mod memory;
 mod python;
 mod rows;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use accounts::{AccountRow, container_accounts, process_accounts, thread_acco
 pub use functions::{Around, FunctionRow, Neighbour};
 pub use interpreted::{Kept, interpreted};
 pub use locks::{LockRow, WaitingThread, locks};
+pub use memory::{MemoryRow, container_memory, process_memory};
 pub use python::{LineRow, PythonRow, PythonTable, python_functions};
 pub use rows::{Row, StackRow, Top, top};
 pub use share::shares;

@@ -319,6 +319,32 @@ pub fn plain() -> Recording {
         },
     ];
     builder.recording.syscalls = Some(syscalls());
+    let touched = |thread, minor_faults, major_faults, reclaim_ns| ThreadMemory {
+        thread,
+        minor_faults,
+        major_faults,
+        reclaims: 3,
+        reclaim_ns,
+    };
+    builder.recording.memory = Some(MemoryUse {
+        threads: vec![
+            touched(API, 1_000, 90, 12_000_000),
+            touched(API_WORKER, 200, 0, 0),
+            touched(SHELL, 5_000, 0, 0),
+        ],
+        oom_kills: vec![OomKill {
+            time_ns: 3_000_000_000,
+            pid: 4242,
+            name: "python3".to_owned(),
+            container: 1,
+            caller: "worker".to_owned(),
+            caller_pid: 4242,
+        }],
+        host: HostMemory {
+            refaulted_pages: 7,
+            ..HostMemory::default()
+        },
+    });
     builder.finish()
 }
 

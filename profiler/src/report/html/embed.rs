@@ -18,6 +18,7 @@ use crate::{
     report::{
         Selection,
         gil::{Gil, gil},
+        memory::{MemoryReport, memory},
         syscalls::{SyscallReport, syscalls},
         waiting::{Waiting, waiting},
     },
@@ -39,6 +40,7 @@ struct Facts<'a> {
     gil: Gil<'a>,
     waiting: Waiting<'a>,
     syscalls: Option<SyscallReport<'a>>,
+    memory: Option<MemoryReport<'a>>,
 }
 
 #[derive(Serialize)]
@@ -75,6 +77,7 @@ pub fn facts(recording: &Recording, selection: Selection, out: &mut dyn Write) -
         gil: gil(recording),
         waiting: waiting(recording),
         syscalls: syscalls(recording),
+        memory: memory(recording),
     };
     let json = serde_json::to_string(&facts).map_err(io::Error::from)?;
     // `<` occurs in strings alone, where its escape means the same: no end

@@ -7,6 +7,7 @@ async function start() {
   showFindings(facts);
   showWaiting(facts);
   showSyscalls(facts);
+  showMemory(facts);
   showGil(facts);
   showUsage(facts);
   showQuality(facts);

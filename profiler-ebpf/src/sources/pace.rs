@@ -1,0 +1,72 @@
+//! Of what happens all the time, how much is recorded with its stack.
+//!
+//! A stack is due for every so many nanoseconds or bytes, as from a clock that
+//! only they drive: large ones always, small ones in proportion. When more are
+//! due on a CPU than it may take, each stands for twice as much.
+
+use profiler_ebpf::{
+    Counter, FAULT_PERIOD_BYTES, STACKS_PER_WINDOW, THINNING_WINDOW_NS, Thinning, WAIT_PERIOD_NS,
+};
+
+use crate::maps::{THINNING, count};
+
+/// What paces the stacks; each has a budget of its own.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub enum Pace {
+    /// Waits and system calls, in nanoseconds.
+    Time = 0,
+    /// Page faults, in bytes.
+    Faults = 1,
+}
+
+impl Pace {
+    /// What a stack stands for at least.
+    const fn period(self) -> u64 {
+        match self {
+            Self::Time => WAIT_PERIOD_NS,
+            Self::Faults => FAULT_PERIOD_BYTES,
+        }
+    }
+}
+
+/// Adds an amount to what no stack was taken for yet. Returns the weight of the
+/// stack that is due now, or 0.
+#[inline(always)]
+pub fn due(pace: Pace, residual: &mut u64, amount: u64, now: u64) -> u64 {
+    *residual += amount;
+    if *residual < pace.period() {
+        return 0;
+    }
+    let Some(thinning) = THINNING.get_ptr_mut(pace as u32) else {
+        return 0;
+    };
+    // SAFETY: the map returned it; only this CPU uses it.
+    let thinning: &mut Thinning = unsafe { &mut *thinning };
+    if now.wrapping_sub(thinning.window) > THINNING_WINDOW_NS {
+        if thinning.taken < STACKS_PER_WINDOW / 4 {
+            thinning.period /= 2;
+        }
+        thinning.window = now;
+        thinning.taken = 0;
+    }
+    if thinning.period < pace.period() {
+        thinning.period = pace.period();
+    }
+    if *residual < thinning.period {
+        return 0;
+    }
+    if thinning.taken >= STACKS_PER_WINDOW {
+        if thinning.taken == STACKS_PER_WINDOW && thinning.period < pace.period() << 20 {
+            thinning.period *= 2;
+            thinning.taken += 1;
+        }
+        count(Counter::WaitsThinned as u32);
+        return 0;
+    }
+    thinning.taken += 1;
+    let rest = *residual % thinning.period;
+    let weight = *residual - rest;
+    *residual = rest;
+    weight
+}

@@ -1,0 +1,121 @@
+//! The hooks on page faults, reclaim and the out-of-memory killer.
+
+use aya::programs::{
+    PerfEvent,
+    perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
+};
+
+use profiler_ebpf::MINOR_FAULTS_PER_SAMPLE;
+
+use super::kernel::{Kernel, KernelError};
+
+/// Program, event, and how many of them it is run for. Not a frequency: with
+/// that the kernel's period jumps from one to thousands and back.
+const FAULTS: [(&str, SoftwareEvent, u64); 2] = [
+    (
+        "minor_fault",
+        SoftwareEvent::PageFaultsMin,
+        MINOR_FAULTS_PER_SAMPLE,
+    ),
+    ("major_fault", SoftwareEvent::PageFaultsMaj, 1),
+];
+
+/// Two tracepoints share a program.
+const RECLAIM: [(&str, [&str; 2]); 2] = [
+    (
+        "reclaim_begin",
+        [
+            "mm_vmscan_direct_reclaim_begin",
+            "mm_vmscan_memcg_reclaim_begin",
+        ],
+    ),
+    (
+        "reclaim_end",
+        [
+            "mm_vmscan_direct_reclaim_end",
+            "mm_vmscan_memcg_reclaim_end",
+        ],
+    ),
+];
+
+impl Kernel {
+    /// Looks at page faults from the next [`Kernel::start_sampling`] on.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses the programs; nothing is recorded then.
+    pub fn sample_faults(&mut self) -> Result<(), KernelError> {
+        for (name, ..) in FAULTS {
+            self.perf_program(name)?
+                .load()
+                .map_err(|source| KernelError::Program {
+                    name,
+                    source: source.into(),
+                })?;
+        }
+        self.samples_faults = true;
+        Ok(())
+    }
+
+    /// Attaches to the faults of a CPU.
+    pub(super) fn start_faults(&mut self, cpu: u32) -> Result<(), KernelError> {
+        for (name, event, period) in FAULTS {
+            let link = self
+                .perf_program(name)?
+                .attach(
+                    PerfEventConfig::Software(event),
+                    PerfEventScope::AllProcessesOneCpu { cpu },
+                    SamplePolicy::Period(period),
+                    false,
+                )
+                .map_err(|source| KernelError::Sampler {
+                    cpu,
+                    source: source.into(),
+                })?;
+            self.fault_samplers
+                .entry(cpu)
+                .or_default()
+                .push((name, link));
+        }
+        Ok(())
+    }
+
+    pub(super) fn stop_faults(&mut self, cpu: u32) {
+        for (name, link) in self.fault_samplers.remove(&cpu).unwrap_or_default() {
+            if let Ok(program) = self.perf_program(name) {
+                // It fails only if the link is gone, which is what we want.
+                let _ = program.detach(link);
+            }
+        }
+    }
+
+    fn perf_program(&mut self, name: &'static str) -> Result<&mut PerfEvent, KernelError> {
+        self.ebpf
+            .program_mut(name)
+            .and_then(|program| program.try_into().ok())
+            .ok_or(KernelError::Incomplete(name))
+    }
+
+    /// Times how long threads free memory themselves.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel has none of the tracepoints, or refuses a program.
+    pub fn time_reclaim(&mut self) -> Result<(), KernelError> {
+        for (name, tracepoints) in RECLAIM {
+            for tracepoint in tracepoints {
+                self.attach_tracepoint(name, tracepoint)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports processes that the out-of-memory killer chooses.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses the program.
+    pub fn watch_oom_kills(&mut self) -> Result<(), KernelError> {
+        self.attach_tracepoint("oom_kill", "mark_victim")
+    }
+}
