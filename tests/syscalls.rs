@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead, BufReader, Read, Write},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -14,7 +13,8 @@ use tests::{
     folded::Folded,
     measurement::measured,
     process::{self, Process},
-    profiler, programs,
+    profiler, programs, prompted,
+    recording::Recording,
 };
 
 /// Whether threads meet at a lock is chance, and so is whether the one that
@@ -29,74 +29,15 @@ const SUM_ERROR: f64 = 2.0;
 /// Counts and errors, by name.
 type Counts = BTreeMap<String, (u64, u64)>;
 
-/// A recording of the whole host that has begun.
-struct Recording {
-    process: Process,
-    saved: tempfile::TempPath,
-}
-
-impl Recording {
-    fn start(options: &[&str]) -> Result<Self> {
-        let saved = tempfile::Builder::new()
-            .suffix(".profile")
-            .tempfile()?
-            .into_temp_path();
-        let mut process = Process::spawn(
-            profiler::command()
-                .args(["--mode", "system", "--duration", "60", "-v", "--output"])
-                .arg(&*saved)
-                .args(options)
-                .stderr(Stdio::piped()),
-        )?;
-        let messages = process.child().stderr.take().context("its messages")?;
-        let mut messages = BufReader::new(messages);
-        let mut line = String::new();
-        while !line.contains("warmed up") {
-            line.clear();
-            ensure!(messages.read_line(&mut line)? > 0, "it ended at once");
-        }
-        // Nothing may fill the pipe.
-        std::thread::spawn(move || messages.read_to_end(&mut Vec::new()));
-        std::thread::sleep(Duration::from_millis(200));
-        Ok(Self { process, saved })
-    }
-
-    fn end(mut self) -> Result<(Value, tempfile::TempPath)> {
-        self.process.signal(libc::SIGINT);
-        let status = self.process.wait(Duration::from_secs(60))?;
-        ensure!(status.success(), "the profiler: {status}");
-        let report = serde_json::from_str(&profiler::render(&self.saved, "json")?)?;
-        Ok((report, self.saved))
-    }
-}
-
 /// The program, waiting for its line.
 fn ready() -> Result<Process> {
-    let program = programs::build()?.join("calls");
-    let target = Process::spawn(
-        Command::new(program)
-            // The loader looks into what cargo sets, and does not find it there.
-            .env_clear()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped()),
-    )?;
-    let pid = target.pid();
-    let waits = process::until(Duration::from_secs(10), || {
-        fs::read_to_string(format!("/proc/{pid}/syscall"))
-            // read(0, …)
-            .is_ok_and(|call| call.starts_with("0 0x0 "))
-    });
-    ensure!(waits, "the program did not come to read");
-    Ok(target)
+    prompted::ready(&mut Command::new(programs::build()?.join("calls")))
 }
 
 /// Lets the program go on to its end; returns what it says.
 fn release(mut target: Process) -> Result<String> {
-    let mut input = target.child().stdin.take().context("its input")?;
-    input.write_all(b"\n")?;
-    let mut said = String::new();
-    let mut output = target.child().stdout.take().context("its output")?;
-    output.read_to_string(&mut said)?;
+    prompted::go_on(&mut target)?;
+    let said = prompted::rest(&mut target)?;
     let status = target.wait(Duration::from_secs(60))?;
     ensure!(status.success(), "the program: {status}");
     Ok(said)

@@ -10,6 +10,8 @@ pub mod perf;
 pub mod process;
 pub mod profiler;
 pub mod programs;
+pub mod prompted;
 pub mod pythons;
+pub mod recording;
 pub mod stack;
 pub mod vite;
