@@ -50,7 +50,6 @@ pub static SETTINGS: Settings = Settings {
         task_queue: 0,
         queue_throttled: 0,
     },
-    sample_period: 0,
     gate: 0,
     cgroup_v1_subsystem: 0,
     has_task_pt_regs: 0,
@@ -115,6 +114,10 @@ pub static WINDOW: Array<Window, 1> = Array::new();
 
 #[btf_map]
 pub static THINNING: PerCpuArray<Thinning, 2> = PerCpuArray::new();
+
+/// Most stacks in a window and CPU that are not the sampling clock's.
+#[btf_map]
+pub static STACKS_ALLOWED: Array<u64, 1> = Array::new();
 
 /// Bytes of page faults on this CPU for which no stack was taken yet.
 #[btf_map]

@@ -8,8 +8,6 @@ use crate::ThreadSpecific;
 #[repr(C)]
 pub struct Settings {
     pub offsets: KernelOffsets,
-    /// Nanoseconds that one tick of the sampling clock stands for.
-    pub sample_period: u64,
     /// Of [`gate`].
     pub gate: u32,
     /// Index in `css_set.subsys` of the version 1 controller whose cgroup ids

@@ -418,7 +418,7 @@ impl Window {
 pub const WAIT_PERIOD_NS: u64 = 1_000_000;
 /// Length of a window, nanoseconds.
 pub const THINNING_WINDOW_NS: u64 = 50_000_000;
-/// Most stacks in a window and CPU: 1000 a second.
+/// Most stacks in a window and CPU, unless userspace allows fewer: 1000 a second.
 pub const STACKS_PER_WINDOW: u64 = 50;
 /// Entries of `THREADS` unless userspace asks for more.
 pub const MAX_THREADS: usize = 1 << 13;

@@ -54,7 +54,7 @@ impl RecordedSources {
     };
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RecordOptions {
     pub mode: Mode,
     pub duration: Duration,
@@ -66,6 +66,9 @@ pub struct RecordOptions {
     pub sources: RecordedSources,
     /// Numbers of the system calls that are counted; `None`: all.
     pub trace: Option<Vec<u32>>,
+    /// Most of the host's CPU time that the recording may cost, percent; `None`:
+    /// whatever it takes.
+    pub max_overhead: Option<f64>,
     /// Our own command line for the report, secrets masked.
     pub command_line: String,
 }
@@ -80,6 +83,7 @@ impl Default for RecordOptions {
             containers: ContainerScope::default(),
             sources: RecordedSources::ALL,
             trace: None,
+            max_overhead: None,
             command_line: String::new(),
         }
     }
@@ -151,6 +155,15 @@ fn check_pid(proc: &Path, pid: u32) -> Result<(), OptionError> {
             pid: leader,
         }),
         _ => Ok(()),
+    }
+}
+
+/// Reads `2`, `0.5` or `2%`: more than 0, at most 100.
+pub fn parse_percent(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_end_matches('%').trim_end();
+    match number.parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent),
+        _ => Err("not a percentage above 0, up to 100".to_string()),
     }
 }
 

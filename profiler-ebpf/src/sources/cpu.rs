@@ -5,8 +5,8 @@ use profiler_ebpf::{Counter, Source};
 
 use crate::{
     gate::{self, Verdict},
-    maps::{count, setting},
-    walk::{self, Context},
+    maps::count,
+    walk::{self, Context, registers},
 };
 
 #[inline(always)]
@@ -18,7 +18,7 @@ pub fn sample(context: &PerfEventContext) {
             Context::Perf(context),
             wanted,
             Source::OnCpu,
-            setting!(sample_period),
+            registers::sample_period(context),
             walk::Told::Nothing,
         ),
     }

@@ -4,11 +4,9 @@
 //! only they drive: large ones always, small ones in proportion. When more are
 //! due on a CPU than it may take, each stands for twice as much.
 
-use profiler_ebpf::{
-    Counter, FAULT_PERIOD_BYTES, STACKS_PER_WINDOW, THINNING_WINDOW_NS, Thinning, WAIT_PERIOD_NS,
-};
+use profiler_ebpf::{Counter, FAULT_PERIOD_BYTES, THINNING_WINDOW_NS, Thinning, WAIT_PERIOD_NS};
 
-use crate::maps::{THINNING, count};
+use crate::maps::{STACKS_ALLOWED, THINNING, count};
 
 /// What paces the stacks; each has a budget of its own.
 #[derive(Clone, Copy)]
@@ -38,13 +36,15 @@ pub fn due(pace: Pace, residual: &mut u64, amount: u64, now: u64) -> u64 {
     if *residual < pace.period() {
         return 0;
     }
-    let Some(thinning) = THINNING.get_ptr_mut(pace as u32) else {
+    let (Some(thinning), Some(&allowed)) =
+        (THINNING.get_ptr_mut(pace as u32), STACKS_ALLOWED.get(0))
+    else {
         return 0;
     };
     // SAFETY: the map returned it; only this CPU uses it.
     let thinning: &mut Thinning = unsafe { &mut *thinning };
     if now.wrapping_sub(thinning.window) > THINNING_WINDOW_NS {
-        if thinning.taken < STACKS_PER_WINDOW / 4 {
+        if thinning.taken < allowed / 4 {
             thinning.period /= 2;
         }
         thinning.window = now;
@@ -56,8 +56,8 @@ pub fn due(pace: Pace, residual: &mut u64, amount: u64, now: u64) -> u64 {
     if *residual < thinning.period {
         return 0;
     }
-    if thinning.taken >= STACKS_PER_WINDOW {
-        if thinning.taken == STACKS_PER_WINDOW && thinning.period < pace.period() << 20 {
+    if thinning.taken >= allowed {
+        if thinning.taken == allowed && thinning.period < pace.period() << 20 {
             thinning.period *= 2;
             thinning.taken += 1;
         }

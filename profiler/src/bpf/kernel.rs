@@ -13,13 +13,14 @@ use aya::{
         perf_event::{
             PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
         },
+        raw_trace_point::RawTracePointLinkId,
     },
     sys::Stats,
 };
 use aya_log::EbpfLogger;
 use profiler_ebpf::{
     Block, CallKey, Calls, Counter, Executable, Gils, MAX_MAPPINGS, Mapping, Outcome, ProcessEntry,
-    PythonRuntime, RING_BYTES, Settings, ThreadClock, V8Runtime, Window, gate,
+    PythonRuntime, RING_BYTES, STACKS_PER_WINDOW, Settings, ThreadClock, V8Runtime, Window, gate,
 };
 use thiserror::Error;
 
@@ -136,6 +137,8 @@ pub struct Kernel {
     pub(super) calls: HashMap<MapData, Shared<CallKey>, Shared<Calls>>,
     pub(super) calls_without_room: PerCpuArray<MapData, Shared<Calls>>,
     pub(super) calls_wanted: Array<MapData, u32>,
+    /// While calls are counted.
+    pub(super) call_enter: Option<RawTracePointLinkId>,
     /// Id of the map `TABLES`, of which every worker opens a handle.
     tables_id: u32,
     wanted_processes: HashMap<MapData, u32, u32>,
@@ -143,7 +146,10 @@ pub struct Kernel {
     samplers: BTreeMap<u32, PerfEventLinkId>,
     pub(super) samples_faults: bool,
     pub(super) fault_samplers: BTreeMap<u32, Vec<(&'static str, PerfEventLinkId)>>,
+    /// Nanoseconds between two ticks of the sampling clock, now and at first.
     sample_period: u64,
+    first_period: u64,
+    stacks_allowed: Array<MapData, u64>,
     map_bytes: u64,
     /// Programs that are loaded later name it by this descriptor.
     _mappings: MapData,
@@ -182,7 +188,6 @@ impl Kernel {
         let sample_period = 1_000_000_000 / options.frequency;
         let settings = Settings {
             offsets: facts.offsets,
-            sample_period,
             gate: match options.gate {
                 Gate::Everything => gate::EVERYTHING,
                 Gate::Processes => gate::PROCESSES,
@@ -249,6 +254,7 @@ impl Kernel {
             calls: HashMap::try_from(take(&mut ebpf, "CALLS")?)?,
             calls_without_room: PerCpuArray::try_from(take(&mut ebpf, "CALLS_WITHOUT_ROOM")?)?,
             calls_wanted: Array::try_from(take(&mut ebpf, "CALLS_WANTED")?)?,
+            call_enter: None,
             tables_id,
             wanted_processes: HashMap::try_from(take(&mut ebpf, "WANTED_PROCESSES")?)?,
             wanted_cgroups: HashMap::try_from(take(&mut ebpf, "WANTED_CGROUPS")?)?,
@@ -256,12 +262,15 @@ impl Kernel {
             samples_faults: false,
             fault_samplers: BTreeMap::new(),
             sample_period,
+            first_period: sample_period,
+            stacks_allowed: Array::try_from(take(&mut ebpf, "STACKS_ALLOWED")?)?,
             map_bytes,
             _mappings: mappings_map,
             messages,
             ebpf,
             _statistics: statistics,
         };
+        kernel.allow_stacks(STACKS_PER_WINDOW)?;
         kernel.load_sampler()?;
         for (name, tracepoint) in LIFECYCLE {
             kernel.attach_tracepoint(name, tracepoint)?;
@@ -285,11 +294,12 @@ impl Kernel {
             .ok_or(KernelError::Incomplete(SAMPLER))
     }
 
+    /// It stays attached until the program is unloaded, or the link detached.
     pub(super) fn attach_tracepoint(
         &mut self,
         name: &'static str,
         tracepoint: &str,
-    ) -> Result<(), KernelError> {
+    ) -> Result<RawTracePointLinkId, KernelError> {
         let program: &mut RawTracePoint = self
             .ebpf
             .program_mut(name)
@@ -302,7 +312,6 @@ impl Kernel {
         };
         loaded
             .and_then(|()| program.attach(tracepoint))
-            .map(|_| ())
             .map_err(|source| KernelError::Program {
                 name,
                 source: source.into(),
@@ -480,6 +489,21 @@ impl Kernel {
     /// Nanoseconds of CPU time that one sample stands for.
     pub fn sample_period(&self) -> u64 {
         self.sample_period
+    }
+
+    /// As above, when the recording began.
+    pub fn first_period(&self) -> u64 {
+        self.first_period
+    }
+
+    /// For samplers that are started from now on.
+    pub fn set_sample_period(&mut self, period: u64) {
+        self.sample_period = period;
+    }
+
+    /// How many stacks of waits, calls and faults a CPU may take in each window.
+    pub fn allow_stacks(&mut self, stacks: u64) -> Result<(), KernelError> {
+        Ok(self.stacks_allowed.set(0, stacks, 0)?)
     }
 
     /// Memory of the maps besides the unwind tables, as the kernel reports

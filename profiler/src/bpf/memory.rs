@@ -117,5 +117,6 @@ impl Kernel {
     /// If the kernel refuses the program.
     pub fn watch_oom_kills(&mut self) -> Result<(), KernelError> {
         self.attach_tracepoint("oom_kill", "mark_victim")
+            .map(|_| ())
     }
 }

@@ -22,7 +22,20 @@ impl Kernel {
             self.calls_wanted.set(number, 1, 0)?;
         }
         self.watch_returns()?;
-        self.attach_tracepoint(ENTER.0, ENTER.1)
+        self.call_enter = Some(self.attach_tracepoint(ENTER.0, ENTER.1)?);
+        Ok(())
+    }
+
+    /// Counts no more calls.
+    pub fn stop_counting_calls(&mut self) {
+        // Loaded it stays: what it cost is still to be read.
+        let program = self.ebpf.program_mut(ENTER.0);
+        if let (Some(link), Some(program)) = (self.call_enter.take(), program)
+            && let Ok(program) = <&mut RawTracePoint>::try_from(program)
+        {
+            // It fails only if the link is gone, which is what we want.
+            let _ = program.detach(link);
+        }
     }
 
     /// Looks at system calls that return, if it does not yet.
@@ -34,7 +47,7 @@ impl Kernel {
         if is_attached {
             return Ok(());
         }
-        self.attach_tracepoint(RETURN.0, RETURN.1)
+        self.attach_tracepoint(RETURN.0, RETURN.1).map(|_| ())
     }
 
     /// Detaches a raw tracepoint, if it is there.

@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use super::Format;
 use crate::{
-    options::{MAX_FREQUENCY, parse_duration},
+    options::{MAX_FREQUENCY, parse_duration, parse_percent},
     profile::Source,
     report::{ProfileType, Selection},
 };
@@ -166,6 +166,12 @@ pub struct RecordArgs {
     /// desc, network, process, signal, ipc, memory. All others cost less then.
     #[arg(long, value_name = "CALLS", value_delimiter = ',')]
     pub trace: Vec<String>,
+
+    /// Keep the profiler's own CPU time and that of its programs in the kernel
+    /// below this share of the host's, by lowering rates, and if that is not
+    /// enough by counting no more system calls. The report says what was done.
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    pub max_overhead: Option<f64>,
 
     /// Samples a second on each CPU, 1 to 10000.
     #[arg(

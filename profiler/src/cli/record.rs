@@ -137,6 +137,7 @@ fn options(arguments: &RecordArgs, command_line: &[OsString]) -> anyhow::Result<
         containers,
         sources: sources(&arguments.sources),
         trace: trace(&arguments.trace)?,
+        max_overhead: arguments.max_overhead,
         command_line: privacy::command_line(&command_line),
     })
 }

@@ -26,6 +26,7 @@ use crate::{
 
 use super::{
     ProfileType, Selection, evidence,
+    findings::{FindingRow, findings},
     gil::{Gil, gil},
     memory::{MemoryReport, memory},
     python::{Python, python},
@@ -44,6 +45,7 @@ struct Report<'r> {
     /// Which frames it has: see [`ProfileType`].
     profile_type: &'static str,
     about: AboutReport<'r>,
+    findings: Vec<FindingRow<'r>>,
     on_cpu: Total,
     containers: Vec<ContainerRow<'r>>,
     processes: Vec<ProcessRow<'r>>,
@@ -349,6 +351,7 @@ fn report(recording: &Recording, profile_type: ProfileType) -> Report<'_> {
             about: &recording.about,
             start: Utc::new(recording.about.start_unix_ms).rfc3339(),
         },
+        findings: findings(recording),
         on_cpu: Total {
             total_ns: views.total.weight,
             samples: views.total.count,

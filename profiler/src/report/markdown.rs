@@ -138,6 +138,7 @@ fn write_text(
         about.frequency_hz,
         prose(&about.clock),
     )?;
+    findings(recording, out)?;
     if views.is_empty() {
         writeln!(
             out,
@@ -180,6 +181,21 @@ fn write_text(
         )?;
     }
     writeln!(out, "\n</details>")
+}
+
+/// The largest costs.
+fn findings(recording: &Recording, out: &mut String) -> std::fmt::Result {
+    for finding in crate::views::findings(recording) {
+        let container = &recording.containers[finding.container as usize].name;
+        writeln!(
+            out,
+            "- {}: {} ({}).",
+            code(container),
+            prose(&finding.text),
+            prose(&finding.evidence)
+        )?;
+    }
+    writeln!(out)
 }
 
 /// What is counted beside the weights.
@@ -491,7 +507,7 @@ mod tests {
     #[test]
     fn it_fits_on_a_screen_and_says_what_counts() {
         let text = text(&sample::plain(), Selection::default());
-        assert!(text.lines().count() < 90, "{text}");
+        assert!(text.lines().count() < 95, "{text}");
         for expected in [
             "| `web` |",
             "| `python3` | 1.72 s | 85.0 % | 4242 | `web` |",

@@ -2,6 +2,7 @@
 
 mod durations;
 mod evidence;
+mod findings;
 mod flamegraph;
 mod folded;
 mod format;

@@ -125,9 +125,9 @@ impl Baseline {
             .map_or(0, |now| now - self.counters[Counter::SamplesLost as usize])
     }
 
-    /// What the kernel side counted since; `sampled_ns` is the CPU time over
-    /// which the clock ran.
-    pub fn quality(&self, kernel: &Kernel, sampled_ns: u64) -> Result<Quality, KernelError> {
+    /// What the kernel side counted since; `ticks_due` is how often the clock
+    /// should have ticked.
+    pub fn quality(&self, kernel: &Kernel, ticks_due: u64) -> Result<Quality, KernelError> {
         let now = Self::take(kernel)?;
         let since =
             |counter: Counter| now.counters[counter as usize] - self.counters[counter as usize];
@@ -152,7 +152,7 @@ impl Baseline {
             not_wanted: since(Counter::NotWanted),
             samples_lost: since(Counter::SamplesLost),
             events_lost: since(Counter::EventsLost),
-            ticks_missed: (sampled_ns / kernel.sample_period()).saturating_sub(ticks),
+            ticks_missed: ticks_due.saturating_sub(ticks),
             kernel_stacks_failed: since(Counter::KernelStackFailed),
             records_busy: since(Counter::RecordBusy),
             map_full: since(Counter::MapFull),

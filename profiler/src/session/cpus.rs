@@ -30,8 +30,8 @@ fn parse(list: &str) -> Option<Vec<u32>> {
 #[derive(Default)]
 pub struct Cpus {
     since: Vec<(u32, Instant)>,
-    /// Sampled CPU time of CPUs that went offline, nanoseconds.
-    past_ns: u64,
+    /// Ticks that were due on CPUs that went offline, or at another rate.
+    past_ticks: u64,
 }
 
 impl Cpus {
@@ -45,7 +45,7 @@ impl Cpus {
             let stays = online.contains(&cpu);
             if !stays {
                 kernel.stop_sampling(cpu);
-                self.past_ns += now.duration_since(since).as_nanos() as u64;
+                self.past_ticks += ticks(since, now, kernel.sample_period());
             }
             stays
         });
@@ -61,25 +61,44 @@ impl Cpus {
     /// Counts from now on.
     pub fn restart(&mut self) {
         let now = Instant::now();
-        self.past_ns = 0;
+        self.past_ticks = 0;
         for (_, since) in &mut self.since {
             *since = now;
         }
     }
 
-    /// CPU time that was sampled, all CPUs together, nanoseconds.
-    pub fn sampled_ns(&self) -> u64 {
+    /// Samples with another period from now on, nanoseconds.
+    pub fn change_period(&mut self, kernel: &mut Kernel, period: u64) -> Result<(), KernelError> {
+        let now = Instant::now();
+        for (cpu, since) in &mut self.since {
+            self.past_ticks += ticks(*since, now, kernel.sample_period());
+            *since = now;
+            kernel.stop_sampling(*cpu);
+        }
+        kernel.set_sample_period(period);
+        for &(cpu, _) in &self.since {
+            kernel.start_sampling(cpu)?;
+        }
+        Ok(())
+    }
+
+    /// Ticks of the sampling clock that were due, all CPUs together.
+    pub fn ticks_due(&self, kernel: &Kernel) -> u64 {
         let now = Instant::now();
         self.since
             .iter()
-            .map(|&(_, since)| now.duration_since(since).as_nanos() as u64)
+            .map(|&(_, since)| ticks(since, now, kernel.sample_period()))
             .sum::<u64>()
-            + self.past_ns
+            + self.past_ticks
     }
 
     pub fn count(&self) -> usize {
         self.since.len()
     }
+}
+
+fn ticks(since: Instant, now: Instant, period: u64) -> u64 {
+    now.duration_since(since).as_nanos() as u64 / period
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod interpreted;
 mod locks;
 mod memory;
 mod originals;
+mod overhead;
 mod resolve;
 mod runtimes;
 mod shares;
@@ -43,6 +44,7 @@ use cpus::Cpus;
 use intake::Intake;
 use locks::Locks;
 use memory::Memory;
+use overhead::{Overhead, Step};
 use syscalls::SystemCalls;
 use threads::Threads;
 
@@ -137,6 +139,10 @@ struct Session {
     memory: Memory,
     cpus: Cpus,
     own_cost: OwnCost,
+    overhead: Option<Overhead>,
+    /// When rates were first lowered, and what was left out from when on.
+    lowered: Option<Duration>,
+    left_out: Vec<(&'static str, Duration)>,
     pids: Vec<(u32, Option<u64>)>,
     notes: Vec<Note>,
     baseline: Baseline,
@@ -231,6 +237,11 @@ impl Session {
             memory,
             cpus,
             own_cost,
+            overhead: options
+                .max_overhead
+                .map(|limit| Overhead::new(limit, options.frequency)),
+            lowered: None,
+            left_out: Vec::new(),
             notes: Vec::new(),
             baseline,
             started: Instant::now(),
@@ -272,6 +283,9 @@ impl Session {
         }
         self.cpus.restart();
         self.containers.begin();
+        if let Some(overhead) = &mut self.overhead {
+            overhead.restart(&self.kernel, &mut self.own_cost);
+        }
         let start = self.threads.open_window(&mut self.kernel);
         self.memory.open_window(&self.kernel, start);
         self.started = Instant::now();
@@ -321,6 +335,26 @@ impl Session {
             self.note(NoteKind::Warning, error.to_string());
         }
         self.table.sweep(&mut self.kernel);
+        self.keep_limit();
+    }
+
+    /// Lowers what the recording costs, if that is asked for and needed.
+    fn keep_limit(&mut self) {
+        let Some(overhead) = &mut self.overhead else {
+            return;
+        };
+        let now = self.started.elapsed();
+        match overhead.check(&mut self.kernel, &mut self.cpus, &mut self.own_cost) {
+            Step::Keep | Step::Faster => {}
+            Step::Slower => {
+                self.lowered.get_or_insert(now);
+            }
+            Step::LeaveOut => {
+                if self.calls.stop(&mut self.kernel) {
+                    self.left_out.push(("system calls", now));
+                }
+            }
+        }
     }
 
     fn want_cgroups(&mut self, ids: &CgroupIds) {
@@ -423,7 +457,7 @@ impl Session {
         self.threads.close_window(&mut self.kernel);
         self.containers.end();
         let duration = self.started.elapsed();
-        let sampled_ns = self.cpus.sampled_ns();
+        let ticks_due = self.cpus.ticks_due(&self.kernel);
         let cpus_online = self.cpus.count() as u32;
         // Whatever the programs had sent before they stopped.
         for _ in 0..1024 {
@@ -433,7 +467,7 @@ impl Session {
                 break;
             }
         }
-        let quality = self.baseline.quality(&self.kernel, sampled_ns)?;
+        let quality = self.baseline.quality(&self.kernel, ticks_due)?;
         let mut cost = self.baseline.cost(&self.kernel, &self.table);
         self.own_cost.fill_recording(&mut cost);
         set_priority(0);
@@ -454,6 +488,14 @@ impl Session {
         self.notes.extend(container_notes);
         self.notes
             .extend(account::notes(&self.kernel, &self.table, &quality));
+        let limited = self
+            .overhead
+            .as_ref()
+            .and_then(|overhead| overhead.note(self.lowered, &self.left_out));
+        self.notes.extend(limited.map(|text| Note {
+            kind: NoteKind::Info,
+            text,
+        }));
         // From here on nothing is left in the kernel.
         drop(self.kernel);
         drop(self.ring);

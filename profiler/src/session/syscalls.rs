@@ -33,6 +33,8 @@ pub fn room(threads: u32) -> u32 {
 #[derive(Default)]
 pub struct SystemCalls {
     counted: bool,
+    /// Not any more.
+    stopped: bool,
     /// Numbers of the calls that are; `None`: all.
     wanted: Option<Vec<u32>>,
     /// Why the kernel would not have it.
@@ -50,10 +52,21 @@ impl SystemCalls {
             .map(|error| error.brief());
         Self {
             counted: refused.is_none(),
+            stopped: false,
             wanted: wanted.map(<[u32]>::to_vec),
             refused,
             uses: BTreeMap::new(),
         }
+    }
+
+    /// Counts no more: it costs too much. What was counted stays.
+    pub fn stop(&mut self, kernel: &mut Kernel) -> bool {
+        let counted = self.counted && !self.stopped;
+        if counted {
+            kernel.stop_counting_calls();
+            self.stopped = true;
+        }
+        counted
     }
 
     /// A thread ended: takes what it had called.
@@ -147,7 +160,7 @@ impl SystemCalls {
             });
         }
         for &(_, thread, ref clock) in &followed.clocks {
-            if clock.call == NO_CALL || !self.is_wanted(clock.call) {
+            if self.stopped || clock.call == NO_CALL || !self.is_wanted(clock.call) {
                 continue;
             }
             let mut told = self.none(Some(thread), clock.call);

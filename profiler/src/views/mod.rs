@@ -6,6 +6,7 @@
 //! left behind.
 
 mod accounts;
+mod findings;
 mod functions;
 mod interpreted;
 mod locks;
@@ -23,6 +24,7 @@ use std::ops::AddAssign;
 use crate::profile::{Recording, Source, StackId};
 
 pub use accounts::{AccountRow, container_accounts, process_accounts, thread_accounts};
+pub use findings::{Finding, FindingKind, findings};
 pub use functions::{Around, FunctionRow, Neighbour};
 pub use interpreted::{Kept, interpreted};
 pub use locks::{LockRow, WaitingThread, locks};

@@ -17,6 +17,7 @@ use crate::{
     profile::{About, Container, Cost, FrameKind, Note, Quality, Recording, Source},
     report::{
         Selection,
+        findings::{FindingRow, findings},
         gil::{Gil, gil},
         memory::{MemoryReport, memory},
         syscalls::{SyscallReport, syscalls},
@@ -41,6 +42,7 @@ struct Facts<'a> {
     waiting: Waiting<'a>,
     syscalls: Option<SyscallReport<'a>>,
     memory: Option<MemoryReport<'a>>,
+    findings: Vec<FindingRow<'a>>,
 }
 
 #[derive(Serialize)]
@@ -78,6 +80,7 @@ pub fn facts(recording: &Recording, selection: Selection, out: &mut dyn Write) -
         waiting: waiting(recording),
         syscalls: syscalls(recording),
         memory: memory(recording),
+        findings: findings(recording),
     };
     let json = serde_json::to_string(&facts).map_err(io::Error::from)?;
     // `<` occurs in strings alone, where its escape means the same: no end

@@ -90,7 +90,11 @@ function showSentence({ tables, keys, selection, sums }, facts, source) {
 
 /** Facts that a reader should not have to look for. No advice. */
 function showFindings(facts) {
-  const lines = [];
+  const lines = facts.findings.map(({ kind, container, text, evidence }) => [
+    kind === "out_of_memory" ? "bad" : "",
+    clipped(visible(container), 80),
+    `${clipped(visible(text), 300)} (${visible(evidence)})`,
+  ]);
   for (const { name, usage } of facts.containers) {
     if (!usage) continue;
     const called = clipped(visible(name), 80);
