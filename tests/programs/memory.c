@@ -80,7 +80,7 @@ int main(int count, char **arguments)
 		eat();
 	}
 	// It has slept until now: its first stack makes it known.
-	touch_new(NEW_PAGES / 20);
+	touch_new(NEW_PAGES / 100);
 	usleep(500000);
 	touch_new(NEW_PAGES);
 	touch_file(file);

@@ -28,6 +28,9 @@ impl Pace {
     }
 }
 
+/// How often the period is doubled at most.
+const MOST_DOUBLINGS: u64 = 20;
+
 /// Adds an amount to what no stack was taken for yet. Returns the weight of the
 /// stack that is due now, or 0.
 #[inline(always)]
@@ -43,25 +46,31 @@ pub fn due(pace: Pace, residual: &mut u64, amount: u64, now: u64) -> u64 {
     };
     // SAFETY: the map returned it; only this CPU uses it.
     let thinning: &mut Thinning = unsafe { &mut *thinning };
-    if now.wrapping_sub(thinning.window) > THINNING_WINDOW_NS {
+    let windows = now.wrapping_sub(thinning.window) / THINNING_WINDOW_NS;
+    if windows > 0 {
         if thinning.taken < allowed / 4 {
-            thinning.period /= 2;
+            thinning.period >>= windows.min(MOST_DOUBLINGS);
         }
         thinning.window = now;
         thinning.taken = 0;
+        if let Pace::Faults = pace {
+            // What is left of a burst is not the next one's.
+            *residual = amount;
+        }
     }
     if thinning.period < pace.period() {
         thinning.period = pace.period();
     }
-    if *residual < thinning.period {
-        return 0;
+    if thinning.taken >= allowed && thinning.period < pace.period() << MOST_DOUBLINGS {
+        // At once, and not when the window ends: else what comes next would
+        // stand for all the rest of it.
+        thinning.period *= 2;
+        thinning.taken = allowed / 2;
     }
-    if thinning.taken >= allowed {
-        if thinning.taken == allowed && thinning.period < pace.period() << 20 {
-            thinning.period *= 2;
-            thinning.taken += 1;
+    if *residual < thinning.period {
+        if *residual >= pace.period() {
+            count(Counter::WaitsThinned as u32);
         }
-        count(Counter::WaitsThinned as u32);
         return 0;
     }
     thinning.taken += 1;
