@@ -103,7 +103,7 @@ fn number(value: &Value) -> Result<f64> {
 fn counts_and_errors_are_those_of_strace() -> Result<()> {
     let expected = by_strace()?;
     let target = ready()?;
-    let recording = Recording::start(&[])?;
+    let recording = Recording::start(&["--sources", "all,syscalls"])?;
     release(target)?;
     let (report, _) = recording.end()?;
     let mut counts = Counts::new();
@@ -155,7 +155,7 @@ fn durations_threads_and_stacks() -> Result<()> {
     measured(|| {
         let target = ready()?;
         let pid = target.pid();
-        let recording = Recording::start(&[])?;
+        let recording = Recording::start(&["--sources", "all,syscalls"])?;
         let said = release(target)?;
         let (report, saved) = recording.end()?;
         let words: Vec<&str> = said.split_whitespace().collect();
@@ -248,7 +248,7 @@ fn only_what_is_traced() -> Result<()> {
 #[test]
 fn calls_that_do_not_return() -> Result<()> {
     let target = ready()?;
-    let recording = Recording::start(&[])?;
+    let recording = Recording::start(&["--sources", "all,syscalls"])?;
     std::thread::sleep(Duration::from_secs(2));
     let (report, _) = recording.end()?;
     let lasted = number(&report["about"]["duration_ns"])?;

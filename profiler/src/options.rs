@@ -64,6 +64,8 @@ pub struct RecordOptions {
     pub pids: Vec<u32>,
     pub containers: ContainerScope,
     pub sources: RecordedSources,
+    /// Counting system calls ends when there are so many that it costs much.
+    pub guards_calls: bool,
     /// Numbers of the system calls that are counted; `None`: all.
     pub trace: Option<Vec<u32>>,
     /// Most of the host's CPU time that the recording may cost, percent; `None`:
@@ -82,6 +84,7 @@ impl Default for RecordOptions {
             pids: Vec::new(),
             containers: ContainerScope::default(),
             sources: RecordedSources::ALL,
+            guards_calls: true,
             trace: None,
             max_overhead: None,
             command_line: String::new(),

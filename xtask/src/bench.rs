@@ -12,7 +12,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::{accuracy, dist, interpreters, measure, measure::Measured, setup, shell, toolchain};
+use crate::{
+    accuracy, dist, event_costs, interpreters, measure, measure::Measured, setup, shell, toolchain,
+};
 
 const SECONDS: u32 = 10;
 const FREQUENCY: u32 = 99;
@@ -35,6 +37,12 @@ pub fn bench(arguments: &[String]) -> Result<()> {
     fs::create_dir_all(&work)?;
     if arguments.iter().any(|word| word == "accuracy") {
         return accuracy::bench(&profiler, &work);
+    }
+    if arguments.iter().any(|word| word == "events") {
+        if let Err(error) = measure::private_tracefs() {
+            eprintln!("no tracefs, which some tools need: {error:#}");
+        }
+        return event_costs::bench(&profiler, &work);
     }
     let bee = profile_bee();
     if let Err(error) = measure::private_tracefs() {

@@ -5,6 +5,7 @@ mod bpf;
 mod cache;
 mod digest;
 mod dist;
+mod event_costs;
 mod interpreters;
 mod kernels;
 mod measure;
@@ -40,6 +41,8 @@ Commands:
   dist                Build one static binary, target/dist/profiler
   bench [--json]      Measure the profiler beside profile-bee, perf and bpftrace
   bench accuracy      Only how true its shares are, beside py-spy and --cpu-prof
+  bench events        Only what programs lose that are looked at, beside bpftrace
+                      and strace
   stack up|down       Start or stop containers to try the profiler on (--cgroup v1|v2)
   setup [build|test]  Install what building or testing needs, and nothing else
 

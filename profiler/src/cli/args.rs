@@ -99,7 +99,8 @@ pub enum SourceArg {
     OnCpu,
     /// Where threads wait, and the wall time of each thread.
     OffCpu,
-    /// Counts, errors and durations of system calls.
+    /// Counts, errors and durations of system calls. As a part of `all` they are
+    /// counted until that costs 2 % of the host; asked for by name, always.
     Syscalls,
     /// Disk requests and who made them.
     Disk,

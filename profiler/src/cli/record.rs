@@ -136,6 +136,8 @@ fn options(arguments: &RecordArgs, command_line: &[OsString]) -> anyhow::Result<
         pids,
         containers,
         sources: sources(&arguments.sources),
+        guards_calls: !arguments.sources.contains(&SourceArg::Syscalls)
+            && arguments.trace.is_empty(),
         trace: trace(&arguments.trace)?,
         max_overhead: arguments.max_overhead,
         command_line: privacy::command_line(&command_line),

@@ -12,6 +12,8 @@ pub struct Syscalls {
     pub uses: Vec<SyscallUse>,
     /// Calls that no thread could be told of, since the table was full.
     pub without_thread: u64,
+    /// How long of the recording they were counted.
+    pub counted_ns: u64,
 }
 
 /// What a thread did with a call.

@@ -22,6 +22,8 @@ pub struct SyscallReport<'r> {
     errors: u64,
     /// Of them, those that no thread could be told of.
     calls_without_thread: u64,
+    /// How long of the recording they were counted.
+    counted_ns: u64,
     by_call: Vec<Call<'r>>,
     containers: Vec<Row<'r>>,
     processes: Vec<Row<'r>>,
@@ -84,6 +86,7 @@ pub fn syscalls(recording: &Recording) -> Option<SyscallReport<'_>> {
         calls: host.count(),
         errors: host.errors(),
         calls_without_thread: all.without_thread,
+        counted_ns: all.counted_ns,
         by_call: calls(all, &host),
         containers: containers
             .iter()

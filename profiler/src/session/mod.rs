@@ -44,7 +44,7 @@ use cpus::Cpus;
 use intake::Intake;
 use locks::Locks;
 use memory::Memory;
-use overhead::{Overhead, Step};
+use overhead::{CallGuard, Overhead, Step};
 use syscalls::SystemCalls;
 use threads::Threads;
 
@@ -140,6 +140,7 @@ struct Session {
     cpus: Cpus,
     own_cost: OwnCost,
     overhead: Option<Overhead>,
+    call_guard: Option<CallGuard>,
     /// When rates were first lowered, and what was left out from when on.
     lowered: Option<Duration>,
     left_out: Vec<(&'static str, Duration)>,
@@ -240,6 +241,7 @@ impl Session {
             overhead: options
                 .max_overhead
                 .map(|limit| Overhead::new(limit, options.frequency)),
+            call_guard: options.guards_calls.then(CallGuard::new),
             lowered: None,
             left_out: Vec::new(),
             notes: Vec::new(),
@@ -340,17 +342,33 @@ impl Session {
 
     /// Lowers what the recording costs, if that is asked for and needed.
     fn keep_limit(&mut self) {
+        let now = self.started.elapsed();
+        if let Some(guard) = &mut self.call_guard
+            && self.calls.counts()
+            && let Some(share) = guard.check(&self.kernel, self.cpus.count())
+        {
+            self.calls.stop(&mut self.kernel, now);
+            self.note(
+                NoteKind::Missing,
+                format!(
+                    "system calls were counted for the first {:.1} s only: there were so many that \
+                     it took {:.1} % of the host's CPU time; --sources all,syscalls counts them \
+                     whatever it takes, --trace fewer of them",
+                    now.as_secs_f64(),
+                    100.0 * share
+                ),
+            );
+        }
         let Some(overhead) = &mut self.overhead else {
             return;
         };
-        let now = self.started.elapsed();
         match overhead.check(&mut self.kernel, &mut self.cpus, &mut self.own_cost) {
             Step::Keep | Step::Faster => {}
             Step::Slower => {
                 self.lowered.get_or_insert(now);
             }
             Step::LeaveOut => {
-                if self.calls.stop(&mut self.kernel) {
+                if self.calls.stop(&mut self.kernel, now) {
                     self.left_out.push(("system calls", now));
                 }
             }

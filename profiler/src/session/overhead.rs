@@ -131,6 +131,52 @@ impl Overhead {
     }
 }
 
+/// Stops the counting of system calls that nobody asked for by name, when there
+/// are so many that it takes much of the host.
+pub struct CallGuard {
+    checked: Instant,
+    spent_ns: u64,
+    above: u32,
+}
+
+/// Part of the host's CPU time that the programs on system calls may take.
+const CALLS_LIMIT: f64 = 0.02;
+
+impl CallGuard {
+    pub fn new() -> Self {
+        Self {
+            checked: Instant::now(),
+            spent_ns: 0,
+            above: 0,
+        }
+    }
+
+    /// Looks at the time since the last check. Returns the part of the host's
+    /// CPU time that calls took, if that is too much, and not for a moment only.
+    pub fn check(&mut self, kernel: &Kernel, cpus: usize) -> Option<f64> {
+        let elapsed = self.checked.elapsed();
+        if elapsed < SHORTEST {
+            return None;
+        }
+        let spent = kernel
+            .program_runs()
+            .iter()
+            .filter(|program| program.name.starts_with("call_"))
+            .map(|program| program.run_time_ns)
+            .sum::<u64>();
+        let host = elapsed.as_nanos() as f64 * cpus as f64;
+        let share = spent.saturating_sub(self.spent_ns) as f64 / host.max(1.0);
+        self.checked = Instant::now();
+        let is_first = std::mem::replace(&mut self.spent_ns, spent) == 0;
+        if share < CALLS_LIMIT || is_first {
+            self.above = 0;
+            return None;
+        }
+        self.above += 1;
+        (self.above >= PATIENCE).then_some(share)
+    }
+}
+
 /// CPU time of the profiler and of its programs, nanoseconds.
 fn spent(kernel: &Kernel, own: &mut OwnCost) -> u64 {
     let programs: u64 = kernel

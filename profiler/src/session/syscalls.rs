@@ -1,6 +1,9 @@
 //! System calls: what the kernel side counted of each thread.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use rustc_hash::FxHashMap;
 
@@ -33,8 +36,8 @@ pub fn room(threads: u32) -> u32 {
 #[derive(Default)]
 pub struct SystemCalls {
     counted: bool,
-    /// Not any more.
-    stopped: bool,
+    /// Since when not any more.
+    stopped: Option<Duration>,
     /// Numbers of the calls that are; `None`: all.
     wanted: Option<Vec<u32>>,
     /// Why the kernel would not have it.
@@ -52,21 +55,26 @@ impl SystemCalls {
             .map(|error| error.brief());
         Self {
             counted: refused.is_none(),
-            stopped: false,
+            stopped: None,
             wanted: wanted.map(<[u32]>::to_vec),
             refused,
             uses: BTreeMap::new(),
         }
     }
 
-    /// Counts no more: it costs too much. What was counted stays.
-    pub fn stop(&mut self, kernel: &mut Kernel) -> bool {
-        let counted = self.counted && !self.stopped;
-        if counted {
+    /// Counts no more, so long after the recording's begin: it costs too much.
+    /// What was counted stays. Returns whether it was counting.
+    pub fn stop(&mut self, kernel: &mut Kernel, after: Duration) -> bool {
+        let counts = self.counts();
+        if counts {
             kernel.stop_counting_calls();
-            self.stopped = true;
+            self.stopped = Some(after);
         }
-        counted
+        counts
+    }
+
+    pub fn counts(&self) -> bool {
+        self.counted && self.stopped.is_none()
     }
 
     /// A thread ended: takes what it had called.
@@ -160,7 +168,7 @@ impl SystemCalls {
             });
         }
         for &(_, thread, ref clock) in &followed.clocks {
-            if self.stopped || clock.call == NO_CALL || !self.is_wanted(clock.call) {
+            if self.stopped.is_some() || clock.call == NO_CALL || !self.is_wanted(clock.call) {
                 continue;
             }
             let mut told = self.none(Some(thread), clock.call);
@@ -169,7 +177,7 @@ impl SystemCalls {
             self.merge(clock.call, told);
         }
         self.share_out(intake);
-        Some(self.named(without_thread))
+        Some(self.named(without_thread, followed.window))
     }
 
     /// Gives the time in calls to their stacks.
@@ -185,7 +193,11 @@ impl SystemCalls {
         }
     }
 
-    fn named(self, without_thread: u64) -> Syscalls {
+    fn named(self, without_thread: u64, window: Option<Window>) -> Syscalls {
+        let whole = window.map_or(0, |window| window.part(window.start, window.end));
+        let counted_ns = self
+            .stopped
+            .map_or(whole, |after| (after.as_nanos() as u64).min(whole));
         let numbers: BTreeSet<u32> = self.uses.keys().map(|&(_, number)| number).collect();
         let place: BTreeMap<u32, u32> = numbers.iter().copied().zip(0..).collect();
         Syscalls {
@@ -199,6 +211,7 @@ impl SystemCalls {
                 })
                 .collect(),
             without_thread,
+            counted_ns,
         }
     }
 }

@@ -376,6 +376,7 @@ fn syscalls() -> Syscalls {
             used(None, 0, &[400, 500]),
         ],
         without_thread: 2,
+        counted_ns: 60_000_000_000,
     }
 }
 

@@ -19,6 +19,13 @@ pub fn calls(recording: &Recording, out: &mut String) -> std::fmt::Result {
     let Some(all) = &recording.syscalls else {
         return Ok(());
     };
+    if (all.counted_ns as f64) < 0.99 * recording.about.duration_ns as f64 {
+        writeln!(
+            out,
+            "\nSystem calls, of the first {} only:",
+            duration(all.counted_ns)
+        )?;
+    }
     let host = host_syscalls(recording);
     if host.calls.is_empty() {
         return Ok(());

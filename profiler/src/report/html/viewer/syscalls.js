@@ -39,7 +39,7 @@ function callRow(call) {
   ];
 }
 
-function showSyscalls({ syscalls }) {
+function showSyscalls({ syscalls, about }) {
   byId("syscalls").hidden = !syscalls;
   if (!syscalls) return;
   const columns = [["System call", false], ["Calls", true], ["Total", true], ["p50", true], ["p99", true], ["Longest", true], ["Durations", false], ["Failed", false]];
@@ -54,6 +54,9 @@ function showSyscalls({ syscalls }) {
     const blocks = [el("div", { class: "table-foot" }, choice, el("span")), plainTable(columns, rows.slice(0, shown).map(callRow))];
     if (rows.length > shown) {
       blocks.push(el("div", { class: "table-foot" }, el("span"), el("button", { type: "button", text: `Show ${rows.length - shown} more`, onclick: () => render(rows.length) })));
+    }
+    if (syscalls.counted_ns < 0.99 * about.duration_ns) {
+      blocks.push(el("p", { class: "explain", text: `Counted in the first ${formatTime(syscalls.counted_ns)} of the recording only; the notes say why.` }));
     }
     if (syscalls.calls_without_thread > 0) {
       blocks.push(el("p", { class: "explain", text: `${plural(syscalls.calls_without_thread, "call")}: counted for the host only, since the table of calls was full.` }));
