@@ -42,6 +42,11 @@ impl Recording {
         Ok(Self { process, saved })
     }
 
+    /// The profiler's process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Ends it; returns its report, and the recording itself.
     pub fn end(mut self) -> Result<(Value, tempfile::TempPath)> {
         self.process.signal(libc::SIGINT);
