@@ -83,6 +83,7 @@ fn check_all(stack: &Stack, version: Version) -> Result<()> {
     let used = log.during(&report)?;
 
     check_shares(&folded, &containers, &used);
+    check_peers(&report);
     for name in C_PROGRAMS {
         check_complete(&folded, name);
     }
@@ -116,6 +117,54 @@ fn check_shares(folded: &Folded, containers: &[(String, String)], used: &[f64]) 
         }
     }
     assert!(wrong.is_empty(), "wrong shares: {wrong:?}");
+}
+
+/// Containers that talk with each other, the client first.
+const TALKS: &[(&str, &str)] = &[
+    ("redis-load", "redis"),
+    ("pgbench", "postgres"),
+    ("wrk", "nginx"),
+    ("nginx", "fastapi"),
+    ("web-load", "gunicorn"),
+    ("web-load", "express"),
+];
+/// What one end sends the other receives, but for what is under way when the
+/// counting begins and ends, in percent.
+const UNDER_WAY: f64 = 1.0;
+
+/// Both ends of a connection name each other, and agree.
+fn check_peers(report: &Value) {
+    let moved = |container: &str, peer: &str, way: &str| -> f64 {
+        report["network"]["flows"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|flow| flow["container"] == container && flow["peer"]["container"] == peer)
+            .filter_map(|flow| flow[way].as_f64())
+            .sum()
+    };
+    let mut wrong = Vec::new();
+    for (client, server) in TALKS {
+        for (from, to) in [(client, server), (server, client)] {
+            let (sent, received) = (
+                moved(from, to, "sent_bytes"),
+                moved(to, from, "received_bytes"),
+            );
+            println!("{from} sent {sent} bytes to {to}, which received {received}");
+            let error = 100.0 * (sent - received).abs() / sent;
+            if sent == 0.0 || error.is_nan() || error > UNDER_WAY {
+                wrong.push(format!(
+                    "{from} sent {sent} bytes, {to} received {received}"
+                ));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{}: {}",
+        wrong.join("\n"),
+        report["notes"]
+    );
 }
 
 /// Reasons that end when a process is known and its tables are there.

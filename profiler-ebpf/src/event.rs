@@ -32,6 +32,8 @@ pub enum EventKind {
     CgroupCreated = 5,
     ThreadEnded = 6,
     OomKill = 7,
+    TrafficEnded = 8,
+    Accepted = 9,
 }
 
 /// What a sample weighs: the hook that took it.
@@ -426,10 +428,12 @@ pub enum Counter {
     CallStacks = 13,
     /// Stacks of page faults.
     FaultStacks = 14,
+    /// Stacks of threads that sent or received.
+    NetworkStacks = 15,
 }
 
 impl Counter {
-    pub const COUNT: usize = 15;
+    pub const COUNT: usize = 16;
     /// Outcomes of the sampling clock's stacks are counted behind the named
     /// counters.
     pub const OUTCOMES: u32 = Self::COUNT as u32;

@@ -8,6 +8,7 @@
 pub mod event;
 pub mod histogram;
 pub mod memory;
+pub mod network;
 pub mod process;
 pub mod runtime;
 pub mod syscall;
@@ -18,6 +19,7 @@ pub mod wait;
 pub use event::*;
 pub use histogram::*;
 pub use memory::*;
+pub use network::*;
 pub use process::*;
 pub use runtime::*;
 pub use syscall::*;

@@ -1,5 +1,6 @@
 //! Entry points of the kernel side: which hook calls which source.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod gate;
@@ -22,11 +23,11 @@ mod programs {
         },
     };
 
-    use profiler_ebpf::fault;
+    use profiler_ebpf::{Direction, fault};
 
     use crate::{
-        maps::setting,
-        sources::{cgroup, cpu, gil, lifecycle, memory, sched, syscalls},
+        maps::{network_setting, setting},
+        sources::{cgroup, cpu, gil, lifecycle, memory, network, sched, syscalls},
         task::Task,
         walk::Context,
     };
@@ -137,6 +138,74 @@ mod programs {
     #[raw_tracepoint(tracepoint = "mark_victim")]
     pub fn oom_kill(context: RawTracePointContext) -> u32 {
         memory::oom_kill(context.arg(0));
+        0
+    }
+
+    /// Arguments of this and the next, include/trace/events/sock.h (6.3): the
+    /// socket, what the call returns, and its flags.
+    #[btf_tracepoint(function = "sock_send_length")]
+    pub fn network_send(context: BtfTracePointContext) -> u32 {
+        let length = i64::from(context.arg::<i32>(1));
+        let within = Context::Within(&context);
+        network::moved(within, Direction::Sent, context.arg(0), length, 0);
+        0
+    }
+
+    #[btf_tracepoint(function = "sock_recv_length")]
+    pub fn network_receive(context: BtfTracePointContext) -> u32 {
+        let length = i64::from(context.arg::<i32>(1));
+        let flags = context.arg::<u32>(2).into();
+        let within = Context::Within(&context);
+        network::moved(within, Direction::Received, context.arg(0), length, flags);
+        0
+    }
+
+    /// In place of the two before on kernels that do not have them.
+    #[raw_tracepoint(tracepoint = "sys_exit")]
+    pub fn network_call(context: RawTracePointContext) -> u32 {
+        network::call_returns(&context);
+        0
+    }
+
+    /// The socket, its old and its new state, include/trace/events/sock.h.
+    #[btf_tracepoint(function = "inet_sock_set_state")]
+    pub fn network_state(context: BtfTracePointContext) -> u32 {
+        network::tcp::state_changes(context.arg(0), context.arg(1), context.arg(2));
+        0
+    }
+
+    #[btf_tracepoint(function = "tcp_retransmit_skb")]
+    pub fn network_retransmit(context: BtfTracePointContext) -> u32 {
+        network::tcp::retransmitted(context.arg(0));
+        0
+    }
+
+    #[btf_tracepoint(function = "tcp_send_reset")]
+    pub fn network_reset_sent(context: BtfTracePointContext) -> u32 {
+        network::tcp::reset_sent(context.arg(0));
+        0
+    }
+
+    #[btf_tracepoint(function = "tcp_receive_reset")]
+    pub fn network_reset(context: BtfTracePointContext) -> u32 {
+        network::tcp::reset_received(context.arg(0));
+        0
+    }
+
+    /// The packet, where it is dropped, why (5.17), and the socket that it was
+    /// for (6.11), include/trace/events/skb.h.
+    #[btf_tracepoint(function = "kfree_skb")]
+    pub fn network_drop(context: BtfTracePointContext) -> u32 {
+        let reason = if network_setting!(has_drop_reason) != 0 {
+            context.arg(2)
+        } else {
+            0
+        };
+        if network_setting!(has_drop_socket) != 0 {
+            network::tcp::dropped(reason, context.arg(3));
+        } else {
+            network::tcp::dropped(reason, core::ptr::null_mut());
+        }
         0
     }
 

@@ -6,10 +6,11 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use profiler_ebpf::{
-    Block, CALL_NUMBERS, CallKey, Calls, Counter, Executable, Gils, KernelOffsets, MAX_CALLS,
-    MAX_EXECUTABLES, MAX_GIL_WAITS, MAX_GILS, MAX_MAPPINGS, MAX_PROCESSES, MAX_PYTHONS, MAX_TABLES,
-    MAX_THREADS, MAX_V8S, MAX_WANTED, Mapping, ProcessEntry, PythonRuntime, RING_BYTES, Settings,
-    Thinning, ThreadClock, V8Runtime, Window,
+    Block, CALL_NUMBERS, CallKey, Calls, Connection, Counter, Executable, Gils, KernelOffsets,
+    MAX_CALLS, MAX_CONNECTIONS, MAX_EXECUTABLES, MAX_GIL_WAITS, MAX_GILS, MAX_MAPPINGS,
+    MAX_PROCESSES, MAX_PYTHONS, MAX_TABLES, MAX_THREADS, MAX_V8S, MAX_WANTED, Mapping,
+    NetworkCounter, NetworkOffsets, NetworkSettings, NetworkThinning, ProcessEntry, PythonRuntime,
+    RING_BYTES, Settings, Thinning, ThreadClock, ThreadTraffic, V8Runtime, Window,
 };
 
 use crate::walk::Record;
@@ -70,6 +71,50 @@ macro_rules! setting {
 }
 pub(crate) use setting;
 
+/// The same of the network's.
+macro_rules! network_setting {
+    ($($field:ident).+) => {{
+        // SAFETY: as above.
+        unsafe { core::ptr::addr_of!($crate::maps::NETWORK_SETTINGS.$($field).+).read_volatile() }
+    }};
+}
+pub(crate) use network_setting;
+
+/// As above.
+#[unsafe(no_mangle)]
+pub static NETWORK_SETTINGS: NetworkSettings = NetworkSettings {
+    enabled: 0,
+    has_cookies: 0,
+    has_drop_reason: 0,
+    has_drop_socket: 0,
+    offsets: NetworkOffsets {
+        family: 0,
+        local_address: 0,
+        remote_address: 0,
+        local_address_6: 0,
+        remote_address_6: 0,
+        local_port: 0,
+        remote_port: 0,
+        namespace: 0,
+        namespace_inode: 0,
+        kind: 0,
+        protocol: 0,
+        error: 0,
+        socket: 0,
+        round_trip: 0,
+        round_trip_deviation: 0,
+        retransmits: 0,
+        unix_address: 0,
+        unix_peer: 0,
+        unix_length: 0,
+        unix_name: 0,
+        socket_file: 0,
+        socket_sock: 0,
+        inode_number: 0,
+        file_private: 0,
+    },
+};
+
 #[btf_map]
 pub static EVENTS: RingBuf<u64, RING_BYTES> = RingBuf::new();
 
@@ -126,6 +171,26 @@ pub static FAULT_RESIDUAL: PerCpuArray<u64, 1> = PerCpuArray::new();
 /// Not zero while the thread that runs on this CPU owes a stack.
 #[btf_map]
 pub static DUE: PerCpuArray<u32, 1> = PerCpuArray::new();
+
+/// What each thread sent and received, by its id.
+#[btf_map]
+pub static TRAFFIC: HashMap<u32, ThreadTraffic, MAX_THREADS> = HashMap::new();
+
+/// Entries are made in process context only, and taken out by userspace.
+#[btf_map]
+pub static CONNECTIONS: HashMap<u64, Connection, MAX_CONNECTIONS> = HashMap::new();
+
+/// Where entries of the two are made, too large for the stack.
+#[btf_map]
+pub static NEW_TRAFFIC: PerCpuArray<ThreadTraffic, 1> = PerCpuArray::new();
+#[btf_map]
+pub static NEW_CONNECTION: PerCpuArray<Connection, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub static NETWORK_COUNTERS: PerCpuArray<u64, { NetworkCounter::TOTAL }> = PerCpuArray::new();
+
+#[btf_map]
+pub static NETWORK_THINNING: PerCpuArray<NetworkThinning, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub static V8S: Array<V8Runtime, MAX_V8S> = Array::new();

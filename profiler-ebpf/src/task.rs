@@ -41,17 +41,23 @@ impl Task {
     /// What its descriptor `number` refers to.
     #[inline(always)]
     pub fn descriptor(self, number: u32) -> Descriptor {
+        let file = self.file(number);
+        let inode: u64 = read(file, setting!(offsets.file_inode));
+        let mode: u16 = read(inode, setting!(offsets.inode_mode));
+        Descriptor::of_mode(u32::from(mode))
+    }
+
+    /// The `struct file` behind its descriptor `number`, 0 for none.
+    #[inline(always)]
+    pub fn file(self, number: u32) -> u64 {
         let files: u64 = read(self.0, setting!(offsets.task_files));
         let table: u64 = read(files, setting!(offsets.files_table));
         let size: u32 = read(table, setting!(offsets.table_size));
         if number >= size {
-            return Descriptor::Other;
+            return 0;
         }
         let array: u64 = read(table, setting!(offsets.table_files));
-        let file: u64 = read(array + u64::from(number) * 8, 0);
-        let inode: u64 = read(file, setting!(offsets.file_inode));
-        let mode: u16 = read(inode, setting!(offsets.inode_mode));
-        Descriptor::of_mode(u32::from(mode))
+        read(array + u64::from(number) * 8, 0)
     }
 
     /// The fair run queue of its group, and how long that was throttled so

@@ -112,3 +112,17 @@ fn dump(id: u64) -> Result<usize> {
     }
     Err(last.unwrap_or_else(|| anyhow::anyhow!("map {id} was not asked")))
 }
+
+/// Whether a program of this name, as the kernel cuts it, is attached by a link.
+pub fn is_attached(name: &str) -> bool {
+    let of_name = |program: &&Value| program["name"] == name;
+    let (Ok(programs), Ok(links)) = (list("prog"), list("link")) else {
+        return false;
+    };
+    let ids: Vec<_> = programs
+        .iter()
+        .filter(of_name)
+        .map(|program| &program["id"])
+        .collect();
+    links.iter().any(|link| ids.contains(&&link["prog_id"]))
+}

@@ -164,6 +164,7 @@ fn initramfs(profiler: Option<&Path>) -> Result<PathBuf> {
                 .arg(tree.join("test/profiler"))
                 .arg(profiler),
         )?;
+        libraries(profiler, &tree)?;
     }
     let archive = work.join("initramfs");
     shell::run(Command::new("sh").current_dir(&tree).args([
@@ -312,6 +313,12 @@ const WAITS: &[(&str, &str)] = &[
 /// three seconds, on a machine that is emulated.
 const WAITED: u64 = 1_000_000_000;
 
+/// Where threads of that program send and receive.
+const TRAFFIC: &[(&str, &str)] = &[
+    ("receive", "[network receive]"),
+    ("poll_the_peer", "[network receive]"),
+];
+
 fn waits(folded: &str) -> Result<String> {
     for (function, reason) in WAITS {
         let waited: u64 = folded
@@ -326,6 +333,19 @@ fn waits(folded: &str) -> Result<String> {
             bail!(Measured(format!(
                 "{function} waits {waited} ns with {reason}"
             )));
+        }
+    }
+    let moved = |function: &str, ending: &str| {
+        folded
+            .lines()
+            .filter_map(|line| line.rsplit_once(' '))
+            .any(|(stack, _)| {
+                stack.split(';').any(|frame| frame == function) && stack.ends_with(ending)
+            })
+    };
+    for (function, ending) in TRAFFIC {
+        if !moved(function, ending) {
+            bail!("{function} does not end in {ending}");
         }
     }
     Ok(format!("{} kinds of waits", WAITS.len()))

@@ -10,6 +10,7 @@ pub mod cpu;
 pub mod gil;
 pub mod lifecycle;
 pub mod memory;
+pub mod network;
 mod pace;
 pub mod sched;
 pub mod syscalls;

@@ -15,12 +15,12 @@ use aya_ebpf::{
     helpers::{
         bpf_get_current_cgroup_id, bpf_get_smp_processor_id, bpf_get_stack, bpf_ktime_get_ns,
     },
-    programs::{PerfEventContext, RawTracePointContext, TracePointContext},
+    programs::{BtfTracePointContext, PerfEventContext, RawTracePointContext, TracePointContext},
 };
 use profiler_ebpf::{
-    Activity, BLOCKED_KERNEL_FRAMES, Counter, EventKind, MAX_KERNEL_FRAMES, MAX_USER_FRAMES,
-    MAX_WORDS, Mapping, NO_EXECUTABLE, Outcome, ProcessEntry, SampleHeader, Source, TICK_NS,
-    ThreadClock,
+    Activity, BLOCKED_KERNEL_FRAMES, Counter, Direction, EventKind, MAX_KERNEL_FRAMES,
+    MAX_USER_FRAMES, MAX_WORDS, Mapping, NO_EXECUTABLE, Outcome, ProcessEntry, SampleHeader,
+    Source, TICK_NS, ThreadClock,
 };
 
 use crate::{
@@ -73,6 +73,8 @@ pub enum Context<'a> {
     Syscall(&'a TracePointContext),
     /// As above, where any system call ends.
     Return(&'a RawTracePointContext),
+    /// As above, where the kernel does what the call is for.
+    Within(&'a BtfTracePointContext),
 }
 
 /// What a sample says beside its stack.
@@ -82,6 +84,7 @@ pub enum Told<'a> {
     Woken(Woken),
     /// Its kind, of [`profiler_ebpf::fault`].
     Fault(u32),
+    Moved(Direction),
 }
 
 /// The thread that the running one wakes.
@@ -108,7 +111,7 @@ impl Context<'_> {
     fn slot(&self) -> u32 {
         match self {
             Self::Perf(_) => 1,
-            Self::Fault(_) | Self::Syscall(_) | Self::Return(_) => 0,
+            Self::Fault(_) | Self::Syscall(_) | Self::Return(_) | Self::Within(_) => 0,
         }
     }
 
@@ -117,7 +120,7 @@ impl Context<'_> {
     fn in_kernel(&self) -> bool {
         match self {
             Self::Perf(context) | Self::Fault(context) => registers::in_kernel(context),
-            Self::Syscall(_) | Self::Return(_) => true,
+            Self::Syscall(_) | Self::Return(_) | Self::Within(_) => true,
         }
     }
 
@@ -127,6 +130,7 @@ impl Context<'_> {
             Self::Perf(context) | Self::Fault(context) => context.as_ptr(),
             Self::Syscall(context) => context.as_ptr(),
             Self::Return(context) => context.as_ptr(),
+            Self::Within(context) => context.as_ptr(),
         }
     }
 }
@@ -140,6 +144,7 @@ pub fn record(context: Context<'_>, wanted: Wanted, source: Source, weight: u64,
         Source::OffCpu => Counter::Waits,
         Source::Wakeup => Counter::Wakeups,
         Source::PageFault => Counter::FaultStacks,
+        Source::Network => Counter::NetworkStacks,
         _ => Counter::CallStacks,
     } as u32);
     let slot = context.slot();
@@ -177,6 +182,10 @@ pub fn record(context: Context<'_>, wanted: Wanted, source: Source, weight: u64,
         Told::Woken(woken) => {
             record.header.activity = woken.activity;
             record.header.woken_tid = woken.tid;
+            send(record);
+        }
+        Told::Moved(direction) => {
+            record.header.activity = direction as u32;
             send(record);
         }
         Told::Returned(returned) => {

@@ -22,6 +22,8 @@ pub const ROOM: usize = 32;
 /// `regs->di` and `regs->si`, the first arguments of a system call.
 const RDI: usize = 14;
 const RSI: usize = 13;
+const RDX: usize = 12;
+const R10: usize = 7;
 /// `regs->orig_ax`: its number, or -1 in an exception.
 const CALL_NUMBER: usize = 15;
 const RIP: usize = 16;
@@ -55,7 +57,7 @@ const USER32_CS: u64 = 0x23;
 #[inline(always)]
 pub fn load(context: &Context<'_>, task: Task, walk: &mut Walk) -> Result<(), Outcome> {
     match context {
-        Context::Syscall(_) | Context::Return(_) => load_saved(task, walk)?,
+        Context::Syscall(_) | Context::Return(_) | Context::Within(_) => load_saved(task, walk)?,
         Context::Perf(perf) | Context::Fault(perf) => {
             if !in_kernel(perf) {
                 let interrupted = perf.ctx.cast::<[u64; COUNT]>();
@@ -122,6 +124,13 @@ pub fn call(task: Task) -> Call {
         number: word(CALL_NUMBER),
         arguments: [word(RDI), word(RSI)],
     }
+}
+
+/// Its third and fourth arguments.
+#[inline(always)]
+pub fn more_arguments(task: Task) -> [u64; 2] {
+    let saved = saved_at(task);
+    [RDX, R10].map(|index| read(saved, (index * 8) as u32))
 }
 
 /// Where the kernel saved the registers when the running task entered it.

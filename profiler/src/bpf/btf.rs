@@ -191,6 +191,25 @@ impl<'a> Btf<'a> {
             .then(|| function.count.checked_sub(1))?
     }
 
+    /// Names and values of an enum.
+    pub fn enumerators(&self, name: &str) -> Vec<(&'a str, u32)> {
+        let found = (1..self.positions.len() as u32)
+            .filter_map(|id| self.type_of(id))
+            .find(|found| {
+                found.kind == kind::ENUM && self.string(found.name) == Some(name.as_bytes())
+            });
+        let Some(found) = found else {
+            return Vec::new();
+        };
+        (0..found.count)
+            .filter_map(|index| {
+                let at = found.tail + index * 8;
+                let name = self.string(u32_at(self.types, at)?)?;
+                Some((std::str::from_utf8(name).ok()?, u32_at(self.types, at + 4)?))
+            })
+            .collect()
+    }
+
     /// Value of an enumerator, of whichever enum has it.
     pub fn enumerator(&self, name: &str) -> Option<u32> {
         for id in 1..self.positions.len() as u32 {
@@ -249,6 +268,9 @@ mod tests {
         assert_eq!(btf.tracepoint_arguments("sched_wakeup"), Some(1));
         assert_eq!(btf.tracepoint_arguments("sys_enter"), Some(2));
         assert_eq!(btf.tracepoint_arguments("no_such_thing"), None);
+        // include/linux/pid.h and include/net/tcp_states.h.
+        assert!(btf.enumerators("pid_type").contains(&("PIDTYPE_TGID", 1)));
+        assert!(btf.enumerators("no_such_thing").is_empty());
     }
 
     #[test]

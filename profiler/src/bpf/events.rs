@@ -4,7 +4,8 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use aya::maps::{MapData, RingBuf};
 use profiler_ebpf::{
-    CgroupEvent, EventKind, OomKillEvent, Outcome, ProcessEvent, SampleHeader, Source, ThreadEvent,
+    AcceptedEvent, CgroupEvent, EventKind, OomKillEvent, Outcome, ProcessEvent, SampleHeader,
+    Source, ThreadEvent, TrafficEvent,
 };
 
 /// The ring buffer of the programs, apart from the other maps: these are
@@ -49,6 +50,8 @@ pub enum Event<'a> {
     Fork(ProcessEvent),
     ThreadEnded(Box<ThreadEvent>),
     OomKill(OomKillEvent),
+    TrafficEnded(Box<TrafficEvent>),
+    Accepted(AcceptedEvent),
     CgroupCreated {
         hierarchy: u32,
         id: u64,
@@ -76,6 +79,8 @@ impl<'a> Event<'a> {
         const FORK: u32 = EventKind::Fork as u32;
         const THREAD: u32 = EventKind::ThreadEnded as u32;
         const OOM_KILL: u32 = EventKind::OomKill as u32;
+        const TRAFFIC: u32 = EventKind::TrafficEnded as u32;
+        const ACCEPTED: u32 = EventKind::Accepted as u32;
         const CGROUP: u32 = EventKind::CgroupCreated as u32;
         Some(match kind {
             SAMPLE => Self::Sample(Sample::parse(data)?),
@@ -84,6 +89,8 @@ impl<'a> Event<'a> {
             FORK => Self::Fork(copy(data)?),
             THREAD => Self::ThreadEnded(Box::new(copy(data)?)),
             OOM_KILL => Self::OomKill(copy(data)?),
+            TRAFFIC => Self::TrafficEnded(Box::new(copy(data)?)),
+            ACCEPTED => Self::Accepted(copy(data)?),
             CGROUP => {
                 let event: CgroupEvent = copy(data)?;
                 let path = event.path.get(..event.path_length as usize)?;
@@ -140,3 +147,7 @@ unsafe impl AbiEvent for CgroupEvent {}
 unsafe impl AbiEvent for ThreadEvent {}
 // SAFETY: as above.
 unsafe impl AbiEvent for OomKillEvent {}
+// SAFETY: as above.
+unsafe impl AbiEvent for TrafficEvent {}
+// SAFETY: as above.
+unsafe impl AbiEvent for AcceptedEvent {}

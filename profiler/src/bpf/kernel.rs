@@ -19,14 +19,16 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use profiler_ebpf::{
-    Block, CallKey, Calls, Counter, Executable, Gils, MAX_MAPPINGS, Mapping, Outcome, ProcessEntry,
-    PythonRuntime, RING_BYTES, STACKS_PER_WINDOW, Settings, ThreadClock, V8Runtime, Window, gate,
+    Block, CallKey, Calls, Connection, Counter, Executable, Gils, MAX_CONNECTIONS, MAX_MAPPINGS,
+    MAX_THREADS, Mapping, Outcome, ProcessEntry, PythonRuntime, RING_BYTES, STACKS_PER_WINDOW,
+    Settings, ThreadClock, ThreadTraffic, V8Runtime, Window, gate,
 };
 use thiserror::Error;
 
 use super::{
     Shared,
     events::EventRing,
+    network::Network,
     offsets::{self, OffsetsError},
     tables::{SharedArray, TableError, TableMemory},
     tracefs,
@@ -112,6 +114,8 @@ pub struct KernelOptions<'a> {
     pub threads: u32,
     /// Most calls that are counted, each for each thread; 0: none is.
     pub calls: u32,
+    /// Whether the network is recorded.
+    pub network: bool,
 }
 
 /// What the kernel measured of a program.
@@ -133,6 +137,10 @@ pub struct Kernel {
     gils: HashMap<MapData, u32, Shared<Gils>>,
     v8s: Array<MapData, Shared<V8Runtime>>,
     pub(super) threads: HashMap<MapData, u32, Shared<ThreadClock>>,
+    pub(super) traffic: HashMap<MapData, u32, Shared<ThreadTraffic>>,
+    pub(super) connections: HashMap<MapData, u64, Shared<Connection>>,
+    pub(super) network_counters: PerCpuArray<MapData, u64>,
+    pub(super) network: Network,
     pub(super) window: Array<MapData, Shared<Window>>,
     pub(super) calls: HashMap<MapData, Shared<CallKey>, Shared<Calls>>,
     pub(super) calls_without_room: PerCpuArray<MapData, Shared<Calls>>,
@@ -184,7 +192,7 @@ impl Kernel {
     /// Loads the programs and attaches those that follow processes. Nothing
     /// is sampled yet.
     pub fn load(options: &KernelOptions<'_>) -> Result<(Self, EventRing), KernelError> {
-        let facts = offsets::read(options.cgroup_v1_controller)?;
+        let facts = offsets::read(options.cgroup_v1_controller, options.network)?;
         let sample_period = 1_000_000_000 / options.frequency;
         let settings = Settings {
             offsets: facts.offsets,
@@ -211,10 +219,27 @@ impl Kernel {
             0
         };
         let settings = Shared(settings);
+        let network = match facts.network {
+            Some(Ok(network)) => network,
+            // `load_network` tells that there is nothing to load.
+            Some(Err(_)) | None => Network::default(),
+        };
+        let network_settings = Shared(network.settings);
+        let (talkers, connections) = if network.settings.enabled != 0 {
+            (
+                options.threads.max(MAX_THREADS as u32),
+                MAX_CONNECTIONS as u32,
+            )
+        } else {
+            (1, 1)
+        };
         let mut loader = EbpfLoader::new();
         loader
             .override_global("SETTINGS", &settings, true)
             .override_global(aya_log::LEVEL, &level, true)
+            .override_global("NETWORK_SETTINGS", &network_settings, true)
+            .map_max_entries("TRAFFIC", talkers)
+            .map_max_entries("CONNECTIONS", connections)
             .map_max_entries("EVENTS", ring_bytes(options))
             .map_max_entries("THREADS", options.threads.max(1))
             .map_max_entries("CALLS", options.calls.max(1));
@@ -250,6 +275,10 @@ impl Kernel {
             gils: HashMap::try_from(take(&mut ebpf, "GILS")?)?,
             v8s: Array::try_from(take(&mut ebpf, "V8S")?)?,
             threads: HashMap::try_from(take(&mut ebpf, "THREADS")?)?,
+            traffic: HashMap::try_from(take(&mut ebpf, "TRAFFIC")?)?,
+            connections: HashMap::try_from(take(&mut ebpf, "CONNECTIONS")?)?,
+            network_counters: PerCpuArray::try_from(take(&mut ebpf, "NETWORK_COUNTERS")?)?,
+            network,
             window: Array::try_from(take(&mut ebpf, "WINDOW")?)?,
             calls: HashMap::try_from(take(&mut ebpf, "CALLS")?)?,
             calls_without_room: PerCpuArray::try_from(take(&mut ebpf, "CALLS_WITHOUT_ROOM")?)?,

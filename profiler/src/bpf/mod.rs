@@ -5,6 +5,7 @@ mod btf;
 mod events;
 mod kernel;
 mod memory;
+mod network;
 mod offsets;
 mod syscalls;
 mod tables;
@@ -13,6 +14,7 @@ mod waits;
 
 pub use events::{Event, EventRing, Sample};
 pub use kernel::{Gate, Kernel, KernelError, KernelOptions, ProgramRun, TableSlots};
+pub use network::NetworkLimits;
 pub use offsets::OffsetsError;
 pub use tables::{TableError, TableMemory};
 

@@ -5,7 +5,7 @@ use std::io;
 use profiler_ebpf::KernelOffsets;
 use thiserror::Error;
 
-use super::btf::Btf;
+use super::{btf::Btf, network::Network};
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
@@ -32,6 +32,9 @@ pub struct KernelFacts {
     pub has_switch_state: bool,
     /// `mark_victim` has the victim itself as its argument.
     pub has_victim_task: bool,
+    /// Of the network, when it was asked for; or the member of a structure that
+    /// this kernel does not have.
+    pub network: Option<Result<Network, &'static str>>,
 }
 
 /// `struct cfs_rq` in kernel/sched/sched.h: its own throttled time from 6.6 on,
@@ -52,7 +55,7 @@ fn any(btf: &Btf<'_>, structure: &str, members: &[&str]) -> u32 {
 
 /// `controller` is the version 1 controller whose cgroup ids are wanted: its
 /// enumerator in `enum cgroup_subsys_id` (`memory_cgrp_id`, …).
-pub fn read(controller: Option<&str>) -> Result<KernelFacts, OffsetsError> {
+pub fn read(controller: Option<&str>, network: bool) -> Result<KernelFacts, OffsetsError> {
     let data = std::fs::read(VMLINUX).map_err(OffsetsError::NoBtf)?;
     let btf = Btf::parse(&data).ok_or(OffsetsError::Damaged)?;
     let member = |structure: &str, path: &str, shown: &'static str| {
@@ -110,6 +113,7 @@ pub fn read(controller: Option<&str>) -> Result<KernelFacts, OffsetsError> {
         cgroup_v1_subsystem,
         has_task_pt_regs: btf.enumerator("BPF_FUNC_task_pt_regs").is_some(),
         has_victim_task: btf.tracepoint_arguments("mark_victim") == Some(2),
+        network: network.then(|| Network::of(&btf)),
         has_switch_state: btf.tracepoint_arguments("sched_switch") == Some(4),
     })
 }

@@ -75,9 +75,16 @@ const PARTS: &[Part] = &[
     Part {
         name: "program: tp_btf",
         required: false,
-        cost: "no wall time of threads, and no stacks of waits",
+        cost: "no wall time of threads, no stacks of waits, and no network",
         remedy: LOCKED,
-        attempt: |_| tp_btf(),
+        attempt: |_| tp_btf("btf_trace_sched_switch"),
+    },
+    Part {
+        name: "tracepoint: messages of sockets",
+        required: false,
+        cost: "the network is told from system calls: without sendfile, splice and io_uring",
+        remedy: "boot a kernel of 6.3 or newer",
+        attempt: |_| tp_btf("btf_trace_sock_send_length"),
     },
     Part {
         name: "program: fentry",
@@ -223,9 +230,10 @@ fn map(kind: MapType) -> Attempt {
 
 /// Loads a program for a tracepoint with typed arguments. aya only offers to
 /// probe the other programs of this family, which lockdown treats differently.
-fn tp_btf() -> Attempt {
-    let Ok(id) = Btf::from_sys_fs()
-        .and_then(|btf| btf.id_by_type_name_kind("btf_trace_sched_switch", BtfKind::Typedef))
+/// `hook` is how the kernel calls the type of a tracepoint.
+fn tp_btf(hook: &str) -> Attempt {
+    let Ok(id) =
+        Btf::from_sys_fs().and_then(|btf| btf.id_by_type_name_kind(hook, BtfKind::Typedef))
     else {
         return Attempt::Unknown;
     };

@@ -33,6 +33,14 @@ impl Histogram {
         Self::new(&counts, durations.iter().copied().max().unwrap_or_default())
     }
 
+    /// Counts one more.
+    pub fn add(&mut self, nanoseconds: u64) {
+        self.merge(&Self {
+            buckets: vec![(bucket(nanoseconds) as u16, 1)],
+            max_ns: nanoseconds,
+        });
+    }
+
     pub fn count(&self) -> u64 {
         self.buckets
             .iter()
@@ -126,6 +134,11 @@ mod tests {
         merged.merge(&histogram(&right));
         let all: Vec<u64> = left.into_iter().chain(right).collect();
         assert_eq!(merged, histogram(&all));
+        let mut added = Histogram::default();
+        for &value in &all {
+            added.add(value);
+        }
+        assert_eq!(added, merged);
         assert_eq!(merged.max_ns, 1 << 50);
     }
 }

@@ -12,6 +12,7 @@ pub mod container;
 pub mod frame;
 pub mod histogram;
 pub mod memory;
+pub mod network;
 pub mod quality;
 pub mod source;
 pub mod store;
@@ -26,6 +27,10 @@ pub use container::{Container, ContainerId, ContainerKind, ContainerUsage, Press
 pub use frame::{Frame, FrameId, FrameKind, Function, FunctionId, Module, ModuleId};
 pub use histogram::Histogram;
 pub use memory::{HostMemory, MemoryUse, OomKill, ThreadMemory};
+pub use network::{
+    Connection, Drop, Flow, Namespace, Network, Peer, Protocol, Role, ThreadTraffic, Traffic,
+    Trouble,
+};
 pub use quality::{Cost, OutcomeCount, ProgramCost, Quality, RuntimeQuality};
 pub use source::{Source, Unit};
 pub use syscall::{SyscallUse, Syscalls};
@@ -60,6 +65,9 @@ pub struct Recording {
     /// As above.
     #[serde(default)]
     pub memory: Option<MemoryUse>,
+    /// `None` when it was not recorded.
+    #[serde(default)]
+    pub network: Option<Network>,
     pub quality: Quality,
     pub cost: Cost,
     /// What a reader must know beside the numbers: what was skipped and why.

@@ -8,7 +8,7 @@ use std::{
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use thiserror::Error;
 
-use super::{FORMAT_VERSION, Recording};
+use super::{FORMAT_VERSION, Network, Peer, ProcessId, Recording};
 
 /// Largest recording that is read, uncompressed: a file that claims more is
 /// damaged or hostile.
@@ -118,6 +118,12 @@ impl Recording {
             "a page fault has no thread, or a kill no container",
         )?;
         ok(
+            self.network
+                .as_ref()
+                .is_none_or(|network| self.has_all_of(network)),
+            "a connection has no process or no container",
+        )?;
+        ok(
             self.functions
                 .iter()
                 .filter_map(|function| function.module)
@@ -146,5 +152,34 @@ impl Recording {
             }),
             "a sample has no thread or no stack",
         )
+    }
+
+    fn has_all_of(&self, network: &Network) -> bool {
+        let within = |id: u32, table: usize| (id as usize) < table;
+        let whole = |process: ProcessId, peer: Option<Peer>| {
+            within(process, self.processes.len())
+                && peer.is_none_or(|peer| {
+                    within(peer.container, self.containers.len())
+                        && peer
+                            .process
+                            .is_none_or(|process| within(process, self.processes.len()))
+                })
+        };
+        network
+            .threads
+            .iter()
+            .all(|traffic| within(traffic.thread, self.threads.len()))
+            && network
+                .flows
+                .iter()
+                .all(|flow| whole(flow.process, flow.peer))
+            && network
+                .connections
+                .iter()
+                .all(|connection| whole(connection.process, connection.peer))
+            && network
+                .namespaces
+                .iter()
+                .all(|namespace| within(namespace.container, self.containers.len()))
     }
 }

@@ -230,6 +230,29 @@ pub fn quality_lines(recording: &Recording) -> Vec<Line> {
             ),
         ));
     }
+    if let Some(network) = &recording.network {
+        let moved = network
+            .threads
+            .iter()
+            .map(|traffic| traffic.sent.bytes.saturating_add(traffic.received.bytes));
+        let without_stack = network
+            .threads
+            .iter()
+            .map(|traffic| traffic.without_stack_bytes);
+        let (moved, without_stack) = (sum(moved), sum(without_stack));
+        lines.push(line(
+            "Network",
+            format!(
+                "{} sent and received by {} threads, exact; {} without a stack{}; {} stacks \
+                 stand for more than 16 KiB",
+                bytes(moved),
+                count(network.threads.len() as u64),
+                bytes(without_stack),
+                share_of(without_stack, moved),
+                count(network.stacks_thinned)
+            ),
+        ));
+    }
     for (label, number) in [
         ("Waits whose stacks were thinned out", quality.waits_thinned),
         (

@@ -5,6 +5,7 @@
 //! limited so that any recording fits.
 
 mod memory;
+mod network;
 mod python;
 mod syscalls;
 mod waiting;
@@ -163,6 +164,7 @@ fn write_text(
     waiting::accounts(recording, out)?;
     syscalls::calls(recording, out)?;
     memory::memory(recording, out)?;
+    network::network(recording, out)?;
     python::gil(recording, out)?;
     notes(recording, selection, views, out)?;
     writeln!(
@@ -495,6 +497,10 @@ mod tests {
                     }
                     continue;
                 }
+                if table.contains("| Received |") {
+                    // What went through connections, not parts of a whole.
+                    continue;
+                }
                 let sum: u64 = lines.iter().map(|line| tenths(&line[2])).sum();
                 assert_eq!(sum, 1_000, "{table}");
                 tables += 1;
@@ -507,7 +513,7 @@ mod tests {
     #[test]
     fn it_fits_on_a_screen_and_says_what_counts() {
         let text = text(&sample::plain(), Selection::default());
-        assert!(text.lines().count() < 95, "{text}");
+        assert!(text.lines().count() < 130, "{text}");
         for expected in [
             "| `web` |",
             "| `python3` | 1.72 s | 85.0 % | 4242 | `web` |",
@@ -522,6 +528,10 @@ mod tests {
             "**Killed for want of memory:** `python3` 4242 in `web`, after 3.00 s.",
             "| `python3` 4242 | 1,290 | 90 | 12.0 ms |",
             "| `python3` 4242 | 36 | 2 | 5.02 ms | `read` 5.02 ms in 34 |",
+            "| `web` | 1.91 MiB (910) | 66.8 MiB (1,820) | 103 | 100: p50 50.3 ms, p99 99.1 ms, longest 100 ms | 2 failed connects, 7 retransmits, 2 resets received |",
+            "| `python3` 4242 | `10.0.0.3:5432` | TCP client |",
+            "Packets dropped, host-wide: `no_socket` 3.",
+            "Listening sockets of `host` dropped 6 connections, 5 of them because a queue was full.",
             "| `worker` | 4.50 s | 81.8 % | 7.8 % | 803 | 4242 | `walk (app.py:10)` |",
         ] {
             assert!(text.contains(expected), "{expected} is not in\n{text}");

@@ -12,6 +12,7 @@ mod json;
 mod markdown;
 mod memory;
 mod merged;
+mod network;
 mod pprof;
 mod pstats;
 mod python;

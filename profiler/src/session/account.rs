@@ -35,6 +35,7 @@ const COUNTERS: [Counter; Counter::COUNT] = [
     Counter::Wakeups,
     Counter::CallStacks,
     Counter::FaultStacks,
+    Counter::NetworkStacks,
 ];
 
 /// Identifier and meaning of an outcome.

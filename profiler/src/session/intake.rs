@@ -1,6 +1,6 @@
 //! Samples as they arrive: interned and added up, not yet named.
 
-use profiler_ebpf::{COMM_LENGTH, Frame, Missing, Outcome, ProcessKey, ThreadEvent, interpreter};
+use profiler_ebpf::{COMM_LENGTH, Direction, Frame, Missing, Outcome, ProcessKey, interpreter};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
@@ -53,6 +53,8 @@ pub enum RawFrame {
     Faulted(u32),
     /// Time for which no stack was recorded.
     NoStack,
+    /// What was done with the bytes: the innermost frame.
+    Moved(Direction),
     /// The thread that was woken, and what it waited for: the innermost frame.
     Woke {
         tid: u32,
@@ -194,26 +196,59 @@ impl Intake {
         self.thread(process, tid, names.1)
     }
 
+    /// A process that may have taken no sample.
+    pub fn quiet_process(
+        &mut self,
+        key: ProcessKey,
+        container: ContainerId,
+        name: impl FnOnce() -> String,
+        describe: impl FnOnce(ProcessKey) -> String,
+    ) -> u32 {
+        self.process(key, container, name, |_| describe(key))
+    }
+
     /// A thread that ended: itself if its process is known, else the one that
-    /// stands for all of its container and name.
-    pub fn ended_thread(&mut self, event: &ThreadEvent, container: ContainerId) -> u32 {
-        let name = || text(&event.process_name);
-        if let Some(&process) = self.by_process.get(&(event.process, container)) {
-            return self.thread(process, event.tid, || text(&event.thread_name));
+    /// stands for all of its container and name. The names are those of the
+    /// process and the thread.
+    pub fn ended_thread(
+        &mut self,
+        key: ProcessKey,
+        tid: u32,
+        (process_name, thread_name): (&[u8; COMM_LENGTH], &[u8; COMM_LENGTH]),
+        container: ContainerId,
+    ) -> u32 {
+        let process = self.ended_process(key, container, || text(process_name));
+        if self.processes[process as usize].key == key {
+            self.thread(process, tid, || text(thread_name))
+        } else {
+            self.thread(process, 0, || text(process_name))
         }
-        let known = self.brief.get(&(name(), container)).copied();
-        let process = known.unwrap_or_else(|| {
-            let id = self.processes.len() as u32;
-            self.processes.push(RawProcess {
-                key: ProcessKey::default(),
-                container,
-                name: format!("{} (ended, without a sample)", name()),
-                command_line: String::new(),
-            });
-            self.brief.insert((name(), container), id);
-            id
+    }
+
+    /// A process that ended: itself if it is known, else the one that stands for
+    /// all of its container and name.
+    pub fn ended_process(
+        &mut self,
+        key: ProcessKey,
+        container: ContainerId,
+        name: impl FnOnce() -> String,
+    ) -> u32 {
+        if let Some(&process) = self.by_process.get(&(key, container)) {
+            return process;
+        }
+        let name = name();
+        if let Some(&process) = self.brief.get(&(name.clone(), container)) {
+            return process;
+        }
+        let id = self.processes.len() as u32;
+        self.processes.push(RawProcess {
+            key: ProcessKey::default(),
+            container,
+            name: format!("{name} (ended, without a sample)"),
+            command_line: String::new(),
         });
-        self.thread(process, 0, name)
+        self.brief.insert((name, container), id);
+        id
     }
 
     /// A process that took samples, by what `/proc` tells of it.
@@ -260,6 +295,9 @@ impl Intake {
             profiler_ebpf::Source::Syscall => {
                 self.scratch.push(RawFrame::Called(sample.header.activity));
             }
+            profiler_ebpf::Source::Network => self.scratch.push(RawFrame::Moved(
+                Direction::from_u32(sample.header.activity).unwrap_or(Direction::Sent),
+            )),
             _ => {}
         }
         self.scratch.extend(

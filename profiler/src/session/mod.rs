@@ -7,6 +7,7 @@ mod intake;
 mod interpreted;
 mod locks;
 mod memory;
+mod network;
 mod originals;
 mod overhead;
 mod resolve;
@@ -44,6 +45,7 @@ use cpus::Cpus;
 use intake::Intake;
 use locks::Locks;
 use memory::Memory;
+use network::NetworkUse;
 use overhead::{CallGuard, Overhead, Step};
 use syscalls::SystemCalls;
 use threads::Threads;
@@ -137,6 +139,7 @@ struct Session {
     threads: Threads,
     calls: SystemCalls,
     memory: Memory,
+    network: NetworkUse,
     cpus: Cpus,
     own_cost: OwnCost,
     overhead: Option<Overhead>,
@@ -184,6 +187,7 @@ impl Session {
             } else {
                 0
             },
+            network: options.sources.network,
         })?;
         kernel.want_cgroups(&wanted_cgroups.v2, &wanted_cgroups.v1)?;
         for &pid in &options.pids {
@@ -218,6 +222,11 @@ impl Session {
         } else {
             Threads::default()
         };
+        let network = if options.sources.network {
+            NetworkUse::start(&mut kernel)
+        } else {
+            NetworkUse::default()
+        };
         let mut cpus = Cpus::default();
         cpus.follow(&mut kernel)?;
         let baseline = Baseline::take(&kernel)?;
@@ -236,6 +245,7 @@ impl Session {
             threads,
             calls,
             memory,
+            network,
             cpus,
             own_cost,
             overhead: options
@@ -290,6 +300,7 @@ impl Session {
         }
         let start = self.threads.open_window(&mut self.kernel);
         self.memory.open_window(&self.kernel, start);
+        self.network.open(&mut self.kernel, &mut self.containers);
         self.started = Instant::now();
         self.started_unix = unix_time();
         interrupted
@@ -337,6 +348,7 @@ impl Session {
             self.note(NoteKind::Warning, error.to_string());
         }
         self.table.sweep(&mut self.kernel);
+        self.network.sweep(&mut self.kernel, &mut self.containers);
         self.keep_limit();
     }
 
@@ -408,6 +420,7 @@ impl Session {
             threads,
             calls,
             memory,
+            network,
             last_unready,
             ..
         } = self;
@@ -440,13 +453,20 @@ impl Session {
             Event::ThreadEnded(event) if keep => {
                 let container =
                     containers.resolve(event.cgroup_v2, event.cgroup_v1, event.process.tgid);
-                let thread = intake.ended_thread(&event, container);
+                let names = (&event.process_name, &event.thread_name);
+                let thread = intake.ended_thread(event.process, event.tid, names, container);
                 threads.ended(&event, thread);
                 calls.ended(&event, thread, kernel);
                 memory.ended(&event, thread);
             }
             Event::ThreadEnded(_) => {}
             Event::OomKill(event) => memory.killed(&event, containers, intake),
+            Event::TrafficEnded(event) => {
+                let of = &event.traffic;
+                let container = containers.resolve(of.cgroup_v2, of.cgroup_v1, of.process.tgid);
+                network.ended(&event, container, intake);
+            }
+            Event::Accepted(event) => network.accepted(&event),
             Event::CgroupCreated {
                 hierarchy,
                 id,
@@ -473,6 +493,7 @@ impl Session {
     ) -> anyhow::Result<Recording> {
         self.kernel.stop_all_sampling();
         self.threads.close_window(&mut self.kernel);
+        self.network.close(&mut self.kernel);
         self.containers.end();
         let duration = self.started.elapsed();
         let ticks_due = self.cpus.ticks_due(&self.kernel);
@@ -502,6 +523,12 @@ impl Session {
         let memory = self
             .memory
             .finish(&followed.clocks, &mut self.intake, &mut self.notes);
+        let network = self.network.finish(
+            &self.kernel,
+            &mut self.containers,
+            &mut self.intake,
+            &mut self.notes,
+        );
         let (containers, container_notes) = self.containers.finish();
         self.notes.extend(container_notes);
         self.notes
@@ -546,6 +573,7 @@ impl Session {
         recording.accounts = followed.accounts;
         recording.syscalls = syscalls;
         recording.memory = memory;
+        recording.network = network;
         recording.quality = account::complete(quality, &recording, runtimes);
         self.own_cost.fill_finish(&mut cost);
         recording.cost = cost;

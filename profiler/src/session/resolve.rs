@@ -2,6 +2,7 @@
 
 use std::{os::fd::AsFd, path::Path};
 
+use profiler_ebpf::Direction;
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -378,6 +379,15 @@ impl Resolver<'_> {
                     };
                     Some(self.synthetic(text.to_owned()))
                 }
+                RawFrame::Moved(direction) => Some(
+                    self.synthetic(
+                        match direction {
+                            Direction::Sent => "[network send]",
+                            Direction::Received => "[network receive]",
+                        }
+                        .to_owned(),
+                    ),
+                ),
                 RawFrame::NoStack => Some(self.synthetic("[no stack recorded]".to_owned())),
                 RawFrame::Truncated(outcome) => {
                     let (_, meaning) = describe(outcome);

@@ -11,6 +11,7 @@ mod functions;
 mod interpreted;
 mod locks;
 mod memory;
+mod network;
 mod python;
 mod rows;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use functions::{Around, FunctionRow, Neighbour};
 pub use interpreted::{Kept, interpreted};
 pub use locks::{LockRow, WaitingThread, locks};
 pub use memory::{MemoryRow, container_memory, process_memory};
+pub use network::{TrafficRow, container_traffic, process_traffic};
 pub use python::{LineRow, PythonRow, PythonTable, python_functions};
 pub use rows::{Row, StackRow, Top, top};
 pub use share::shares;

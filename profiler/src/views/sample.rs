@@ -345,6 +345,7 @@ pub fn plain() -> Recording {
             ..HostMemory::default()
         },
     });
+    builder.recording.network = Some(network());
     builder.finish()
 }
 
@@ -377,6 +378,107 @@ fn syscalls() -> Syscalls {
         ],
         without_thread: 2,
         counted_ns: 60_000_000_000,
+    }
+}
+
+/// The worker of the API talks with a database and the shell.
+fn network() -> Network {
+    let traffic = |bytes, messages| Traffic { bytes, messages };
+    let (sent, received) = (traffic(2_000_000, 900), traffic(70_000_000, 1_800));
+    let (said, heard) = (traffic(1_000, 10), traffic(3_000, 20));
+    let mut connects = Histogram::default();
+    for milliseconds in 1..=100 {
+        connects.add(milliseconds * 1_000_000);
+    }
+    let trouble = Trouble {
+        retransmits: 7,
+        resets_received: 2,
+        ..Trouble::default()
+    };
+    let flow = Flow {
+        process: 0,
+        protocol: Protocol::Tcp,
+        role: Role::Client,
+        local: "10.0.0.2".into(),
+        remote: "10.0.0.3:5432".into(),
+        peer: None,
+        sockets: 102,
+        sent,
+        received,
+        trouble,
+        connects: connects.clone(),
+        failed_connects: vec![(111, 2)],
+        lifetimes: connects,
+        round_trip_ns: Some(250_000),
+    };
+    let connection = Connection {
+        process: 0,
+        other_pid: None,
+        protocol: Protocol::Tcp,
+        role: Role::Client,
+        local: "10.0.0.2:40000".into(),
+        remote: "10.0.0.3:5432".into(),
+        peer: None,
+        inode: 4_711,
+        sent,
+        received,
+        trouble,
+        connect_ns: Some(1_000_000),
+        error: None,
+        lifetime_ns: Some(5_000_000_000),
+        ended: true,
+        round_trip_ns: Some(250_000),
+        round_trip_deviation_ns: Some(40_000),
+    };
+    let unix = Flow {
+        protocol: Protocol::UnixStream,
+        role: Role::Server,
+        local: "/run/api.sock".into(),
+        remote: String::new(),
+        peer: Some(Peer {
+            container: 0,
+            process: Some(1),
+        }),
+        sockets: 1,
+        sent: said,
+        received: heard,
+        trouble: Trouble::default(),
+        connects: Histogram::default(),
+        failed_connects: Vec::new(),
+        lifetimes: Histogram::default(),
+        round_trip_ns: None,
+        ..flow.clone()
+    };
+    Network {
+        threads: vec![
+            ThreadTraffic {
+                thread: API,
+                sent: said,
+                received: heard,
+                without_stack_bytes: 4_000,
+            },
+            ThreadTraffic {
+                thread: API_WORKER,
+                sent,
+                received,
+                without_stack_bytes: 3_600_000,
+            },
+        ],
+        flows: vec![flow, unix],
+        connections: vec![connection],
+        connections_not_shown: 102,
+        drops: vec![Drop {
+            reason: "no_socket".into(),
+            packets: 3,
+        }],
+        namespaces: vec![Namespace {
+            inode: 4_026_531_840,
+            container: 0,
+            listen_overflows: 5,
+            listen_drops: 6,
+        }],
+        accepted: 12,
+        ..Network::default()
     }
 }
 

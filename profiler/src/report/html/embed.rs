@@ -20,6 +20,7 @@ use crate::{
         findings::{FindingRow, findings},
         gil::{Gil, gil},
         memory::{MemoryReport, memory},
+        network::{NetworkReport, network},
         syscalls::{SyscallReport, syscalls},
         waiting::{Waiting, waiting},
     },
@@ -43,6 +44,7 @@ struct Facts<'a> {
     syscalls: Option<SyscallReport<'a>>,
     memory: Option<MemoryReport<'a>>,
     findings: Vec<FindingRow<'a>>,
+    network: Option<NetworkReport<'a>>,
 }
 
 #[derive(Serialize)]
@@ -81,6 +83,7 @@ pub fn facts(recording: &Recording, selection: Selection, out: &mut dyn Write) -
         syscalls: syscalls(recording),
         memory: memory(recording),
         findings: findings(recording),
+        network: network(recording),
     };
     let json = serde_json::to_string(&facts).map_err(io::Error::from)?;
     // `<` occurs in strings alone, where its escape means the same: no end

@@ -8,6 +8,7 @@ async function start() {
   showWaiting(facts);
   showSyscalls(facts);
   showMemory(facts);
+  showNetwork(facts);
   showGil(facts);
   showUsage(facts);
   showQuality(facts);
