@@ -34,6 +34,7 @@ pub enum EventKind {
     OomKill = 7,
     TrafficEnded = 8,
     Accepted = 9,
+    DiskRequestDone = 10,
 }
 
 /// What a sample weighs: the hook that took it.
@@ -189,10 +190,14 @@ pub struct SampleHeader {
     /// Address of the lock of the interpreter that the thread runs, or 0.
     pub gil: u64,
     /// An [`crate::Activity`]: of [`Source::OffCpu`] its own, of
-    /// [`Source::Wakeup`] that of the thread that it woke.
+    /// [`Source::Wakeup`] that of the thread that it woke. Of [`Source::Disk`]
+    /// an [`crate::Operation`].
     pub activity: u32,
     /// Of [`Source::Wakeup`], the id of that thread.
     pub woken_tid: u32,
+    /// Of [`Source::Disk`], the device: see [`crate::DiskKey::device`].
+    pub device: u32,
+    pub reserved: u32,
 }
 
 /// A process called `execve`, or its last thread exited.
@@ -430,10 +435,21 @@ pub enum Counter {
     FaultStacks = 14,
     /// Stacks of threads that sent or received.
     NetworkStacks = 15,
+    /// Stacks of disk requests.
+    DiskStacks = 16,
+    /// Disk requests that were due with their stack, but too many others were.
+    DiskThinned = 17,
+    /// Disk requests that found the table of requests or of processes full:
+    /// they are not accounted for.
+    DiskRequestsLost = 18,
+    /// Disk requests whose file found the table of files full.
+    DiskFilesLost = 19,
+    /// Bytes of the page cache that found the table of processes full.
+    DiskCacheLost = 20,
 }
 
 impl Counter {
-    pub const COUNT: usize = 16;
+    pub const COUNT: usize = 21;
     /// Outcomes of the sampling clock's stacks are counted behind the named
     /// counters.
     pub const OUTCOMES: u32 = Self::COUNT as u32;

@@ -5,6 +5,7 @@
 //! padding, so that both sides agree and no byte is left uninitialised.
 #![no_std]
 
+pub mod disk;
 pub mod event;
 pub mod histogram;
 pub mod memory;
@@ -16,6 +17,7 @@ pub mod table;
 pub mod v8;
 pub mod wait;
 
+pub use disk::*;
 pub use event::*;
 pub use histogram::*;
 pub use memory::*;

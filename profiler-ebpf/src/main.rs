@@ -1,7 +1,10 @@
 //! Entry points of the kernel side: which hook calls which source.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+// For one instruction, see atomic.rs.
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+#[cfg(target_arch = "bpf")]
+mod atomic;
 #[cfg(target_arch = "bpf")]
 mod gate;
 #[cfg(target_arch = "bpf")]
@@ -27,7 +30,7 @@ mod programs {
 
     use crate::{
         maps::{network_setting, setting},
-        sources::{cgroup, cpu, gil, lifecycle, memory, network, sched, syscalls},
+        sources::{block, cache, cgroup, cpu, gil, lifecycle, memory, network, sched, syscalls},
         task::Task,
         walk::Context,
     };
@@ -206,6 +209,64 @@ mod programs {
         } else {
             network::tcp::dropped(reason, core::ptr::null_mut());
         }
+        0
+    }
+
+    /// Where the kernel does not tell of requests when they are made (before
+    /// 6.5), attached to `block_rq_insert`.
+    #[raw_tracepoint(tracepoint = "block_io_start")]
+    pub fn request_submit(context: RawTracePointContext) -> u32 {
+        block::submitted(&context, block::request_of(&context));
+        0
+    }
+
+    #[raw_tracepoint(tracepoint = "block_rq_issue")]
+    pub fn request_issue(context: RawTracePointContext) -> u32 {
+        block::issued(block::request_of(&context));
+        0
+    }
+
+    /// On such a kernel, of a request that went to the driver without being
+    /// queued.
+    #[raw_tracepoint(tracepoint = "block_rq_issue")]
+    pub fn request_direct(context: RawTracePointContext) -> u32 {
+        let request = block::request_of(&context);
+        block::submitted(&context, request);
+        block::issued(request);
+        0
+    }
+
+    #[raw_tracepoint(tracepoint = "block_rq_merge")]
+    pub fn request_merge(context: RawTracePointContext) -> u32 {
+        block::merged(block::request_of(&context));
+        0
+    }
+
+    /// Arguments of the tracepoint, include/trace/events/block.h: the request,
+    /// its error (of one byte from 5.17 on), and how many bytes are done.
+    #[raw_tracepoint(tracepoint = "block_rq_complete")]
+    pub fn request_complete(context: RawTracePointContext) -> u32 {
+        let error = context.arg::<u64>(1) & 0xff != 0;
+        let bytes = context.arg::<u64>(2) & 0xffff_ffff;
+        block::completed(context.arg(0), error, bytes);
+        0
+    }
+
+    #[raw_tracepoint(tracepoint = "writeback_dirty_folio")]
+    pub fn page_dirty(context: RawTracePointContext) -> u32 {
+        cache::dirtied(context.arg(0));
+        0
+    }
+
+    #[raw_tracepoint(tracepoint = "mm_filemap_add_to_page_cache")]
+    pub fn page_add(context: RawTracePointContext) -> u32 {
+        cache::added(context.arg(0));
+        0
+    }
+
+    #[raw_tracepoint(tracepoint = "mm_filemap_get_pages")]
+    pub fn page_look_up(context: RawTracePointContext) -> u32 {
+        cache::looked_up(context.arg(0), context.arg(1), context.arg(2));
         0
     }
 

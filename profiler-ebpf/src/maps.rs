@@ -6,11 +6,13 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use profiler_ebpf::{
-    Block, CALL_NUMBERS, CallKey, Calls, Connection, Counter, Executable, Gils, KernelOffsets,
-    MAX_CALLS, MAX_CONNECTIONS, MAX_EXECUTABLES, MAX_GIL_WAITS, MAX_GILS, MAX_MAPPINGS,
-    MAX_PROCESSES, MAX_PYTHONS, MAX_TABLES, MAX_THREADS, MAX_V8S, MAX_WANTED, Mapping,
-    NetworkCounter, NetworkOffsets, NetworkSettings, NetworkThinning, ProcessEntry, PythonRuntime,
-    RING_BYTES, Settings, Thinning, ThreadClock, ThreadTraffic, V8Runtime, Window,
+    Block, CALL_NUMBERS, CacheUse, CallKey, Calls, Connection, Counter, DiskKey, DiskOffsets,
+    DiskUse, Executable, FileKey, FileUse, Gils, InFlight, KernelOffsets, MAX_CALLS,
+    MAX_CONNECTIONS, MAX_DISK_CACHE, MAX_DISK_FILES, MAX_DISK_REQUESTS, MAX_DISK_USES,
+    MAX_EXECUTABLES, MAX_GIL_WAITS, MAX_GILS, MAX_MAPPINGS, MAX_PROCESSES, MAX_PYTHONS, MAX_TABLES,
+    MAX_THREADS, MAX_V8S, MAX_WANTED, Mapping, NetworkCounter, NetworkOffsets, NetworkSettings,
+    NetworkThinning, ProcessEntry, ProcessKey, PythonRuntime, RING_BYTES, Settings, Thinning,
+    ThreadClock, ThreadTraffic, V8Runtime, Window,
 };
 
 use crate::walk::Record;
@@ -50,6 +52,35 @@ pub static SETTINGS: Settings = Settings {
         inode_mode: 0,
         task_queue: 0,
         queue_throttled: 0,
+    },
+    disk: DiskOffsets {
+        request_queue: 0,
+        request_disk: 0,
+        queue_disk: 0,
+        request_flags: 0,
+        request_length: 0,
+        request_bio: 0,
+        request_start: 0,
+        disk_major: 0,
+        disk_first_minor: 0,
+        bio_vectors: 0,
+        bio_vector_index: 0,
+        bio_group: 0,
+        group_cgroup: 0,
+        cgroup_state: 0,
+        page_mapping: 0,
+        page_head: 0,
+        folio_order: 0,
+        mapping_host: 0,
+        inode_number: 0,
+        inode_device: 0,
+        inode_file_system: 0,
+        inode_names: 0,
+        file_system_device: 0,
+        name_link: 0,
+        name_text: 0,
+        large_folio: 0,
+        passes_queue: 0,
     },
     gate: 0,
     cgroup_v1_subsystem: 0,
@@ -191,6 +222,42 @@ pub static NETWORK_COUNTERS: PerCpuArray<u64, { NetworkCounter::TOTAL }> = PerCp
 
 #[btf_map]
 pub static NETWORK_THINNING: PerCpuArray<NetworkThinning, 1> = PerCpuArray::new();
+
+/// Disk requests that are under way, by the address of their structure.
+#[btf_map]
+pub static DISK_REQUESTS: HashMap<u64, InFlight, MAX_DISK_REQUESTS> = HashMap::new();
+
+/// Entries are made where requests are submitted; their completion, in an
+/// interrupt, writes into those that are there.
+#[btf_map]
+pub static DISK_USES: HashMap<DiskKey, DiskUse, MAX_DISK_USES> = HashMap::new();
+
+#[btf_map]
+pub static DISK_FILES: HashMap<FileKey, FileUse, MAX_DISK_FILES> = HashMap::new();
+
+#[btf_map]
+pub static DISK_CACHE: HashMap<ProcessKey, CacheUse, MAX_DISK_CACHE> = HashMap::new();
+
+/// The request that is made now. Not on the stack, where the verifier would
+/// follow it through the walk once for each way in which it can be filled in.
+#[btf_map]
+pub static NEW_REQUEST: PerCpuArray<InFlight, 1> = PerCpuArray::new();
+
+/// All zeros: what entries of `DISK_USES`, `DISK_FILES` and `DISK_CACHE` begin as.
+/// One is too large for the stack, and the verifier of 5.10 takes minutes for
+/// the loops that clear the others there.
+#[btf_map]
+pub static NEW_DISK_USE: Array<DiskUse, 1> = Array::new();
+
+#[btf_map]
+pub static NEW_FILE_USE: Array<FileUse, 1> = Array::new();
+
+#[btf_map]
+pub static NEW_CACHE_USE: Array<CacheUse, 1> = Array::new();
+
+/// In bytes.
+#[btf_map]
+pub static DISK_THINNING: PerCpuArray<Thinning, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub static V8S: Array<V8Runtime, MAX_V8S> = Array::new();

@@ -1,6 +1,6 @@
 //! What userspace tells the kernel side: settings, processes and mappings.
 
-use crate::ThreadSpecific;
+use crate::{DiskOffsets, ThreadSpecific};
 
 /// Written before the programs are loaded; constant from then on, so that the
 /// verifier removes what a setting rules out.
@@ -8,6 +8,7 @@ use crate::ThreadSpecific;
 #[repr(C)]
 pub struct Settings {
     pub offsets: KernelOffsets,
+    pub disk: DiskOffsets,
     /// Of [`gate`].
     pub gate: u32,
     /// Index in `css_set.subsys` of the version 1 controller whose cgroup ids

@@ -38,13 +38,23 @@ impl Task {
         read(self.0, setting!(offsets.task_state))
     }
 
+    #[inline(always)]
+    pub fn is_kernel_thread(self) -> bool {
+        let flags: u32 = read(self.0, setting!(offsets.task_flags));
+        flags & PF_KTHREAD != 0
+    }
+
     /// What its descriptor `number` refers to.
     #[inline(always)]
     pub fn descriptor(self, number: u32) -> Descriptor {
-        let file = self.file(number);
-        let inode: u64 = read(file, setting!(offsets.file_inode));
-        let mode: u16 = read(inode, setting!(offsets.inode_mode));
+        let mode: u16 = read(self.inode(number), setting!(offsets.inode_mode));
         Descriptor::of_mode(u32::from(mode))
+    }
+
+    /// The `struct inode` of its descriptor `number`, 0 if there is none.
+    #[inline(always)]
+    pub fn inode(self, number: u32) -> u64 {
+        read(self.file(number), setting!(offsets.file_inode))
     }
 
     /// The `struct file` behind its descriptor `number`, 0 for none.

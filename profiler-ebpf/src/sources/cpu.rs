@@ -14,12 +14,14 @@ pub fn sample(context: &PerfEventContext) {
     match gate::current() {
         Verdict::Idle => count(Counter::Idle as u32),
         Verdict::NotWanted => count(Counter::NotWanted as u32),
-        Verdict::Wanted(wanted) => walk::record(
-            Context::Perf(context),
-            wanted,
-            Source::OnCpu,
-            registers::sample_period(context),
-            walk::Told::Nothing,
-        ),
+        Verdict::Wanted(wanted) => {
+            walk::record(
+                Context::Perf(context),
+                wanted,
+                Source::OnCpu,
+                registers::sample_period(context),
+                walk::Told::Nothing,
+            );
+        }
     }
 }

@@ -4,7 +4,9 @@
 //! constant by the time the verifier sees it, so that it removes the whole
 //! call, unless userspace logs at that level.
 
+pub mod block;
 pub mod blocked;
+pub mod cache;
 pub mod cgroup;
 pub mod cpu;
 pub mod gil;

@@ -28,6 +28,10 @@ use crate::{
     maps::{EVENTS, PROCESSES, RECORDS, count},
 };
 
+/// Innermost frames of a tracepoint's stack: the program and what calls it,
+/// `bpf_trace_run` in kernel/trace/bpf_trace.c.
+const OWN_FRAMES: u64 = 2;
+
 /// Where the walk is. Lives in the per-CPU record, since the BPF stack is too
 /// small and must not be read at a variable offset before 5.12.
 #[repr(C)]
@@ -85,6 +89,17 @@ pub enum Told<'a> {
     /// Its kind, of [`profiler_ebpf::fault`].
     Fault(u32),
     Moved(Direction),
+    Disk(Disk),
+}
+
+/// A disk request that the running thread makes.
+#[derive(Clone, Copy)]
+pub struct Disk {
+    pub operation: u32,
+    pub device: u32,
+    /// Of whom it is made for, which may be another than who makes it.
+    pub cgroup_v2: u64,
+    pub cgroup_v1: u64,
 }
 
 /// The thread that the running one wakes.
@@ -135,9 +150,16 @@ impl Context<'_> {
     }
 }
 
-/// Records the running task's stacks with a weight.
+/// Records the running task's stacks with a weight. Returns the time of the
+/// sample, 0 if there is none.
 #[inline(always)]
-pub fn record(context: Context<'_>, wanted: Wanted, source: Source, weight: u64, told: Told<'_>) {
+pub fn record(
+    context: Context<'_>,
+    wanted: Wanted,
+    source: Source,
+    weight: u64,
+    told: Told<'_>,
+) -> u64 {
     count(match source {
         Source::OnCpu => Counter::Samples,
         Source::GilWait => Counter::GilWaits,
@@ -145,24 +167,28 @@ pub fn record(context: Context<'_>, wanted: Wanted, source: Source, weight: u64,
         Source::Wakeup => Counter::Wakeups,
         Source::PageFault => Counter::FaultStacks,
         Source::Network => Counter::NetworkStacks,
+        Source::Disk | Source::DiskTime => Counter::DiskStacks,
         _ => Counter::CallStacks,
     } as u32);
     let slot = context.slot();
     let Some(record) = RECORDS.get_ptr_mut(slot) else {
-        return;
+        return 0;
     };
     // SAFETY: the map returned the record; it belongs to this CPU, and `busy`
     // keeps a nested hook of the same kind out.
     let record = unsafe { &mut *record };
     if record.walk.busy != 0 {
         count(Counter::RecordBusy as u32);
-        return;
+        return 0;
     }
     record.walk.busy = 1;
     fill_header(record, wanted, source, weight);
     // At its exit, a system call's own kernel stack says nothing.
     if matches!(context, Context::Perf(_) | Context::Fault(_)) {
-        kernel_stack(&context, record);
+        kernel_stack(&context, record, 0);
+    }
+    if matches!(source, Source::Disk) {
+        kernel_stack(&context, record, OWN_FRAMES);
     }
     if let Told::Returned(returned) = &told
         && returned.blocked | returned.queued != 0
@@ -177,6 +203,13 @@ pub fn record(context: Context<'_>, wanted: Wanted, source: Source, weight: u64,
         Told::Nothing => send(record),
         Told::Fault(kind) => {
             record.header.activity = kind;
+            send(record);
+        }
+        Told::Disk(disk) => {
+            record.header.activity = disk.operation;
+            record.header.device = disk.device;
+            record.header.cgroup_v2 = disk.cgroup_v2;
+            record.header.cgroup_v1 = disk.cgroup_v1;
             send(record);
         }
         Told::Woken(woken) => {
@@ -209,6 +242,7 @@ pub fn record(context: Context<'_>, wanted: Wanted, source: Source, weight: u64,
         }
     }
     record.walk.busy = 0;
+    record.header.time
 }
 
 #[inline(always)]
@@ -236,6 +270,8 @@ fn fill_header(record: &mut Record, wanted: Wanted, source: Source, weight: u64)
     header.failed_address = 0;
     header.activity = 0;
     header.woken_tid = 0;
+    header.device = 0;
+    header.reserved = 0;
     task.name(&mut header.thread_name);
     if tid == tgid {
         header.process_name = header.thread_name;
@@ -245,14 +281,14 @@ fn fill_header(record: &mut Record, wanted: Wanted, source: Source, weight: u64)
 }
 
 #[inline(always)]
-fn kernel_stack(context: &Context<'_>, record: &mut Record) {
+fn kernel_stack(context: &Context<'_>, record: &mut Record, skipped: u64) {
     // SAFETY: the kernel writes at most the size given into the record.
     let bytes = unsafe {
         bpf_get_stack(
             context.as_ptr(),
             record.words.as_mut_ptr().cast(),
             (MAX_KERNEL_FRAMES * 8) as u32,
-            0,
+            skipped,
         )
     };
     if bytes > 0 {

@@ -4,8 +4,8 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use aya::maps::{MapData, RingBuf};
 use profiler_ebpf::{
-    AcceptedEvent, CgroupEvent, EventKind, OomKillEvent, Outcome, ProcessEvent, SampleHeader,
-    Source, ThreadEvent, TrafficEvent,
+    AcceptedEvent, CgroupEvent, DiskEvent, EventKind, OomKillEvent, Outcome, ProcessEvent,
+    SampleHeader, Source, ThreadEvent, TrafficEvent,
 };
 
 /// The ring buffer of the programs, apart from the other maps: these are
@@ -52,6 +52,7 @@ pub enum Event<'a> {
     OomKill(OomKillEvent),
     TrafficEnded(Box<TrafficEvent>),
     Accepted(AcceptedEvent),
+    DiskRequestDone(DiskEvent),
     CgroupCreated {
         hierarchy: u32,
         id: u64,
@@ -81,6 +82,7 @@ impl<'a> Event<'a> {
         const OOM_KILL: u32 = EventKind::OomKill as u32;
         const TRAFFIC: u32 = EventKind::TrafficEnded as u32;
         const ACCEPTED: u32 = EventKind::Accepted as u32;
+        const DISK: u32 = EventKind::DiskRequestDone as u32;
         const CGROUP: u32 = EventKind::CgroupCreated as u32;
         Some(match kind {
             SAMPLE => Self::Sample(Sample::parse(data)?),
@@ -91,6 +93,7 @@ impl<'a> Event<'a> {
             OOM_KILL => Self::OomKill(copy(data)?),
             TRAFFIC => Self::TrafficEnded(Box::new(copy(data)?)),
             ACCEPTED => Self::Accepted(copy(data)?),
+            DISK => Self::DiskRequestDone(copy(data)?),
             CGROUP => {
                 let event: CgroupEvent = copy(data)?;
                 let path = event.path.get(..event.path_length as usize)?;
@@ -151,3 +154,5 @@ unsafe impl AbiEvent for OomKillEvent {}
 unsafe impl AbiEvent for TrafficEvent {}
 // SAFETY: as above.
 unsafe impl AbiEvent for AcceptedEvent {}
+// SAFETY: as above.
+unsafe impl AbiEvent for DiskEvent {}

@@ -27,6 +27,7 @@ use thiserror::Error;
 
 use super::{
     Shared,
+    disk::{self, DiskMaps},
     events::EventRing,
     network::Network,
     offsets::{self, OffsetsError},
@@ -75,6 +76,8 @@ pub enum KernelError {
         name: &'static str,
         source: Box<ProgramError>,
     },
+    #[error("this kernel's structures of disk requests have no {0}")]
+    Member(&'static str),
     #[error("BPF map: {0}")]
     Map(#[from] MapError),
     #[error("BPF map: {0}")]
@@ -116,6 +119,8 @@ pub struct KernelOptions<'a> {
     pub calls: u32,
     /// Whether the network is recorded.
     pub network: bool,
+    /// Whether disk requests are recorded.
+    pub disk: bool,
 }
 
 /// What the kernel measured of a program.
@@ -147,6 +152,7 @@ pub struct Kernel {
     pub(super) calls_wanted: Array<MapData, u32>,
     /// While calls are counted.
     pub(super) call_enter: Option<RawTracePointLinkId>,
+    pub(super) disk: DiskMaps,
     /// Id of the map `TABLES`, of which every worker opens a handle.
     tables_id: u32,
     wanted_processes: HashMap<MapData, u32, u32>,
@@ -184,7 +190,7 @@ impl TableSlots {
     }
 }
 
-fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
+pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
     ebpf.take_map(name).ok_or(KernelError::Incomplete(name))
 }
 
@@ -196,6 +202,7 @@ impl Kernel {
         let sample_period = 1_000_000_000 / options.frequency;
         let settings = Settings {
             offsets: facts.offsets,
+            disk: facts.disk.offsets,
             gate: match options.gate {
                 Gate::Everything => gate::EVERYTHING,
                 Gate::Processes => gate::PROCESSES,
@@ -243,6 +250,9 @@ impl Kernel {
             .map_max_entries("EVENTS", ring_bytes(options))
             .map_max_entries("THREADS", options.threads.max(1))
             .map_max_entries("CALLS", options.calls.max(1));
+        for (map, entries) in disk::MAPS {
+            loader.map_max_entries(map, if options.disk { entries as u32 } else { 1 });
+        }
         if !debug {
             loader.map_max_entries(MESSAGES, rustix::param::page_size() as u32);
         }
@@ -284,6 +294,7 @@ impl Kernel {
             calls_without_room: PerCpuArray::try_from(take(&mut ebpf, "CALLS_WITHOUT_ROOM")?)?,
             calls_wanted: Array::try_from(take(&mut ebpf, "CALLS_WANTED")?)?,
             call_enter: None,
+            disk: DiskMaps::take(&mut ebpf, facts.disk)?,
             tables_id,
             wanted_processes: HashMap::try_from(take(&mut ebpf, "WANTED_PROCESSES")?)?,
             wanted_cgroups: HashMap::try_from(take(&mut ebpf, "WANTED_CGROUPS")?)?,

@@ -2,6 +2,7 @@
 //! the offsets they need, the maps they share with us, the events they send.
 
 mod btf;
+mod disk;
 mod events;
 mod kernel;
 mod memory;
@@ -12,6 +13,7 @@ mod tables;
 mod tracefs;
 mod waits;
 
+pub use disk::DiskFacts;
 pub use events::{Event, EventRing, Sample};
 pub use kernel::{Gate, Kernel, KernelError, KernelOptions, ProgramRun, TableSlots};
 pub use network::NetworkLimits;

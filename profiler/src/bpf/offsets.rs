@@ -5,7 +5,7 @@ use std::io;
 use profiler_ebpf::KernelOffsets;
 use thiserror::Error;
 
-use super::{btf::Btf, network::Network};
+use super::{btf::Btf, disk::DiskFacts, network::Network};
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
@@ -35,6 +35,7 @@ pub struct KernelFacts {
     /// Of the network, when it was asked for; or the member of a structure that
     /// this kernel does not have.
     pub network: Option<Result<Network, &'static str>>,
+    pub disk: DiskFacts,
 }
 
 /// `struct cfs_rq` in kernel/sched/sched.h: its own throttled time from 6.6 on,
@@ -114,6 +115,7 @@ pub fn read(controller: Option<&str>, network: bool) -> Result<KernelFacts, Offs
         has_task_pt_regs: btf.enumerator("BPF_FUNC_task_pt_regs").is_some(),
         has_victim_task: btf.tracepoint_arguments("mark_victim") == Some(2),
         network: network.then(|| Network::of(&btf)),
+        disk: DiskFacts::read(&btf),
         has_switch_state: btf.tracepoint_arguments("sched_switch") == Some(4),
     })
 }

@@ -87,6 +87,20 @@ const PARTS: &[Part] = &[
         attempt: |_| tp_btf("btf_trace_sock_send_length"),
     },
     Part {
+        name: "tracepoint: block_io_start",
+        required: false,
+        cost: "disk requests begin when they are queued, not when they are made",
+        remedy: "boot a kernel of 6.5 or newer",
+        attempt: |_| tracepoint("block_io_start"),
+    },
+    Part {
+        name: "tracepoint: mm_filemap_get_pages",
+        required: false,
+        cost: "misses of the page cache are told, hits are not",
+        remedy: "boot a kernel of 6.12 or newer",
+        attempt: |_| tracepoint("mm_filemap_get_pages"),
+    },
+    Part {
         name: "program: fentry",
         required: false,
         cost: LATER,
@@ -226,6 +240,16 @@ fn helper(helper: BpfHelper) -> Attempt {
 
 fn map(kind: MapType) -> Attempt {
     supported(is_map_supported(kind).map_err(|error| error.io_error))
+}
+
+/// Whether the kernel has a tracepoint.
+fn tracepoint(name: &str) -> Attempt {
+    let found = Btf::from_sys_fs()
+        .and_then(|btf| btf.id_by_type_name_kind(&format!("btf_trace_{name}"), BtfKind::Typedef));
+    match found {
+        Ok(_) => Attempt::Works,
+        Err(_) => Attempt::Unknown,
+    }
 }
 
 /// Loads a program for a tracepoint with typed arguments. aya only offers to

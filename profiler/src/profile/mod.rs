@@ -9,6 +9,7 @@ pub mod about;
 pub mod activity;
 pub mod builder;
 pub mod container;
+pub mod disk;
 pub mod frame;
 pub mod histogram;
 pub mod memory;
@@ -24,6 +25,7 @@ pub use about::{About, Note, NoteKind};
 pub use activity::{Activity, ActivityClass, Spent, ThreadAccount};
 pub use builder::Builder;
 pub use container::{Container, ContainerId, ContainerKind, ContainerUsage, Pressure};
+pub use disk::{CacheUse, Disk, DiskAccess, DiskOperation, DiskUse, FileUse};
 pub use frame::{Frame, FrameId, FrameKind, Function, FunctionId, Module, ModuleId};
 pub use histogram::Histogram;
 pub use memory::{HostMemory, MemoryUse, OomKill, ThreadMemory};
@@ -68,6 +70,9 @@ pub struct Recording {
     /// `None` when it was not recorded.
     #[serde(default)]
     pub network: Option<Network>,
+    /// Disk requests, by process, device and file.
+    #[serde(default)]
+    pub disk: Disk,
     pub quality: Quality,
     pub cost: Cost,
     /// What a reader must know beside the numbers: what was skipped and why.

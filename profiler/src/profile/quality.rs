@@ -30,6 +30,21 @@ pub struct Quality {
     /// Accounts of ended threads that were lost.
     #[serde(default)]
     pub thread_accounts_lost: u64,
+    /// Stacks of disk requests that were taken.
+    #[serde(default)]
+    pub disk_stacks: u64,
+    /// Disk requests that were due with their stack when too many others were.
+    #[serde(default)]
+    pub disk_thinned: u64,
+    /// Disk requests that found a table full: they are not accounted for.
+    #[serde(default)]
+    pub disk_requests_lost: u64,
+    /// Disk requests whose file found a table full.
+    #[serde(default)]
+    pub disk_files_lost: u64,
+    /// Folios of the page cache whose process found a table full.
+    #[serde(default)]
+    pub disk_cache_lost: u64,
     /// How the walks of user stacks ended: every outcome that occurred.
     pub outcomes: Vec<OutcomeCount>,
     /// The same, for each runtime.

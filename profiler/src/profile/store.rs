@@ -95,6 +95,18 @@ impl Recording {
                 .all(|account| within(account.thread, self.threads.len())),
             "an account has no thread",
         )?;
+        let disk = &self.disk;
+        let uses = disk.uses.iter().map(|it| (it.device, it.process));
+        let files = disk.files.iter().map(|it| (it.device, it.process));
+        ok(
+            uses.chain(files).all(|(device, process)| {
+                within(device, disk.devices.len()) && within(process, self.processes.len())
+            }) && disk
+                .cache
+                .iter()
+                .all(|it| within(it.process, self.processes.len())),
+            "a disk request has no device or no process",
+        )?;
         ok(
             self.syscalls.iter().all(|all| {
                 all.uses.iter().all(|told| {

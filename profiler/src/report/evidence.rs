@@ -259,6 +259,19 @@ pub fn quality_lines(recording: &Recording) -> Vec<Line> {
             "Accounts of ended threads lost",
             quality.thread_accounts_lost,
         ),
+        (
+            "Disk requests whose stacks were thinned out",
+            quality.disk_thinned,
+        ),
+        ("Disk requests lost", quality.disk_requests_lost),
+        (
+            "Disk requests whose files are not told",
+            quality.disk_files_lost,
+        ),
+        (
+            "Folios of the page cache without their process",
+            quality.disk_cache_lost,
+        ),
         ("Process and cgroup events lost", quality.events_lost),
         ("Kernel stacks that failed", quality.kernel_stacks_failed),
         ("Samples without a free record", quality.records_busy),

@@ -25,7 +25,9 @@ use crate::{
 };
 
 use super::{
-    ProfileType, Selection, evidence,
+    ProfileType, Selection,
+    disk::{Disk, disk},
+    evidence,
     findings::{FindingRow, findings},
     gil::{Gil, gil},
     memory::{MemoryReport, memory},
@@ -63,6 +65,7 @@ struct Report<'r> {
     memory: Option<MemoryReport<'r>>,
     /// `null` when it was not recorded.
     network: Option<NetworkReport<'r>>,
+    disk: Disk<'r>,
     quality: QualityReport<'r>,
     cost: CostReport<'r>,
     notes: Vec<Note>,
@@ -444,6 +447,7 @@ fn report(recording: &Recording, profile_type: ProfileType) -> Report<'_> {
         syscalls: syscalls(recording),
         memory: memory(recording),
         network: network(recording),
+        disk: disk(recording),
         quality: quality(recording),
         cost: cost(recording),
         notes: evidence::notes(recording, selection),

@@ -1,5 +1,6 @@
 //! Reports: one file a format, all from the same views.
 
+mod disk;
 mod durations;
 mod evidence;
 mod findings;

@@ -36,6 +36,11 @@ const COUNTERS: [Counter; Counter::COUNT] = [
     Counter::CallStacks,
     Counter::FaultStacks,
     Counter::NetworkStacks,
+    Counter::DiskStacks,
+    Counter::DiskThinned,
+    Counter::DiskRequestsLost,
+    Counter::DiskFilesLost,
+    Counter::DiskCacheLost,
 ];
 
 /// Identifier and meaning of an outcome.
@@ -160,6 +165,11 @@ impl Baseline {
             wait_stacks: since(Counter::Waits),
             waits_thinned: since(Counter::WaitsThinned),
             thread_accounts_lost: since(Counter::ThreadsLost),
+            disk_stacks: since(Counter::DiskStacks),
+            disk_thinned: since(Counter::DiskThinned),
+            disk_requests_lost: since(Counter::DiskRequestsLost),
+            disk_files_lost: since(Counter::DiskFilesLost),
+            disk_cache_lost: since(Counter::DiskCacheLost),
             outcomes,
             ..Quality::default()
         })
@@ -276,6 +286,15 @@ pub fn notes(kernel: &Kernel, table: &ProcessTable, quality: &Quality) -> Vec<No
             format!(
                 "the wall time of {} threads that ended was lost because the event ring was full",
                 quality.thread_accounts_lost
+            ),
+        );
+    }
+    if quality.disk_requests_lost > 0 {
+        note(
+            NoteKind::Missing,
+            format!(
+                "{} disk requests found a table full: they are not accounted for",
+                quality.disk_requests_lost
             ),
         );
     }

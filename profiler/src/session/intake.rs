@@ -4,6 +4,7 @@ use profiler_ebpf::{COMM_LENGTH, Direction, Frame, Missing, Outcome, ProcessKey,
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
+    disk::{is_worker, operation},
     interpreted::{CodeId, CodeKey, Functions, JavaScriptId, V8Key},
     runtimes::RuntimeStacks,
     threads::activity,
@@ -11,8 +12,11 @@ use super::{
 use crate::{
     bpf::Sample,
     process::{ExecutableId, ProcessTable, Translated, ticks_of},
-    profile::{Activity, ContainerId, Source},
+    profile::{Activity, ContainerId, DiskOperation, ProcessId, Source},
 };
+
+/// Writeback runs on them, beside much else.
+const KERNEL_WORKERS: &str = "kernel workers (writeback)";
 
 /// A frame whose name is not known yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,7 +55,12 @@ pub enum RawFrame {
     Called(u32),
     /// A page fault, and its kind: the innermost frame.
     Faulted(u32),
-    /// Time for which no stack was recorded.
+    /// A disk request: the innermost frame. The device as the kernel has it.
+    Disk {
+        operation: DiskOperation,
+        device: u32,
+    },
+    /// Bytes or time for which no stack was recorded.
     NoStack,
     /// What was done with the bytes: the innermost frame.
     Moved(Direction),
@@ -78,6 +87,13 @@ pub struct RawThread {
     pub process: u32,
 }
 
+/// Where a sample was added.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed {
+    pub thread: u32,
+    pub stack: u32,
+}
+
 /// Totals of one thread, stack and source.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Total {
@@ -89,7 +105,8 @@ pub struct Total {
 pub struct Intake {
     pub processes: Vec<RawProcess>,
     by_process: FxHashMap<(ProcessKey, ContainerId), u32>,
-    /// What stands for processes that ended without a sample, by name.
+    /// What stands for several processes, by name: those that ended without a
+    /// sample, the kernel's workers.
     brief: FxHashMap<(String, ContainerId), u32>,
     pub threads: Vec<RawThread>,
     by_thread: FxHashMap<(u32, u32), u32>,
@@ -116,7 +133,7 @@ impl Intake {
         container: ContainerId,
         table: &mut ProcessTable,
         describe: impl FnOnce(u32) -> String,
-    ) {
+    ) -> Placed {
         self.events += 1;
         let source = match sample.source {
             profiler_ebpf::Source::OnCpu => Source::OnCpu,
@@ -131,12 +148,15 @@ impl Intake {
         };
         self.samples += u64::from(source == Source::OnCpu);
         let header = &sample.header;
-        let process = self.process(
-            header.process,
-            container,
-            || text(&header.process_name),
-            describe,
-        );
+        let name = || text(&header.process_name);
+        let process = if source == Source::Disk
+            && sample.outcome == Outcome::NoUserStack
+            && is_worker(&name())
+        {
+            self.kernel_workers(container)
+        } else {
+            self.process(header.process, container, name, describe)
+        };
         let thread = self.thread(process, header.tid, || text(&header.thread_name));
         self.collect(sample, process, table);
         if source == Source::OnCpu {
@@ -146,9 +166,10 @@ impl Intake {
         let total = self.totals.entry((source, thread, stack)).or_default();
         total.weight += sample.header.weight;
         total.count += 1;
+        Placed { thread, stack }
     }
 
-    fn process(
+    pub fn process(
         &mut self,
         key: ProcessKey,
         container: ContainerId,
@@ -217,7 +238,7 @@ impl Intake {
         (process_name, thread_name): (&[u8; COMM_LENGTH], &[u8; COMM_LENGTH]),
         container: ContainerId,
     ) -> u32 {
-        let process = self.ended_process(key, container, || text(process_name));
+        let process = self.ended_process(key, container, text(process_name));
         if self.processes[process as usize].key == key {
             self.thread(process, tid, || text(thread_name))
         } else {
@@ -225,30 +246,50 @@ impl Intake {
         }
     }
 
-    /// A process that ended: itself if it is known, else the one that stands for
-    /// all of its container and name.
+    /// A process that ended: as above.
     pub fn ended_process(
         &mut self,
         key: ProcessKey,
         container: ContainerId,
-        name: impl FnOnce() -> String,
-    ) -> u32 {
-        if let Some(&process) = self.by_process.get(&(key, container)) {
-            return process;
+        name: String,
+    ) -> ProcessId {
+        match self.by_process.get(&(key, container)) {
+            Some(&process) => process,
+            None => self.several(format!("{name} (ended, without a sample)"), container),
         }
-        let name = name();
-        if let Some(&process) = self.brief.get(&(name.clone(), container)) {
+    }
+
+    /// Threads of the kernel's work queues that work for a container.
+    pub fn kernel_workers(&mut self, container: ContainerId) -> ProcessId {
+        self.several(KERNEL_WORKERS.to_owned(), container)
+    }
+
+    pub fn is_kernel_workers(&self, process: ProcessId) -> bool {
+        self.processes[process as usize].name == KERNEL_WORKERS
+    }
+
+    /// What stands for all processes of a name in a container.
+    fn several(&mut self, name: String, container: ContainerId) -> ProcessId {
+        let key = (name, container);
+        if let Some(&process) = self.brief.get(&key) {
             return process;
         }
         let id = self.processes.len() as u32;
         self.processes.push(RawProcess {
             key: ProcessKey::default(),
             container,
-            name: format!("{name} (ended, without a sample)"),
+            name: key.0.clone(),
             command_line: String::new(),
         });
-        self.brief.insert((name, container), id);
+        self.brief.insert(key, id);
         id
+    }
+
+    /// The thread that what has no other is charged to.
+    pub fn main_thread(&mut self, process: ProcessId) -> u32 {
+        let RawProcess { key, name, .. } = &self.processes[process as usize];
+        let (tid, name) = (key.tgid, name.clone());
+        self.thread(process, tid, || name)
     }
 
     /// A process that took samples, by what `/proc` tells of it.
@@ -298,6 +339,10 @@ impl Intake {
             profiler_ebpf::Source::Network => self.scratch.push(RawFrame::Moved(
                 Direction::from_u32(sample.header.activity).unwrap_or(Direction::Sent),
             )),
+            profiler_ebpf::Source::Disk => self.scratch.push(RawFrame::Disk {
+                operation: operation(sample.header.activity),
+                device: sample.header.device,
+            }),
             _ => {}
         }
         self.scratch.extend(
@@ -401,7 +446,7 @@ impl Intake {
 }
 
 /// A name as the kernel keeps it: up to the first zero.
-pub fn text(name: &[u8; COMM_LENGTH]) -> String {
+pub fn text(name: &[u8]) -> String {
     let end = name
         .iter()
         .position(|&byte| byte == 0)

@@ -3,6 +3,8 @@
 
 mod account;
 mod cpus;
+mod disk;
+mod files;
 mod intake;
 mod interpreted;
 mod locks;
@@ -42,6 +44,7 @@ use crate::{
 };
 use account::Baseline;
 use cpus::Cpus;
+use disk::Disk;
 use intake::Intake;
 use locks::Locks;
 use memory::Memory;
@@ -140,6 +143,7 @@ struct Session {
     calls: SystemCalls,
     memory: Memory,
     network: NetworkUse,
+    disk: Disk,
     cpus: Cpus,
     own_cost: OwnCost,
     overhead: Option<Overhead>,
@@ -181,6 +185,7 @@ impl Session {
             gate,
             cgroup_v1_controller: controller,
             cpus: online.len() as u64,
+            disk: sources.disk,
             threads,
             calls: if sources.syscalls {
                 syscalls::room(threads)
@@ -227,6 +232,11 @@ impl Session {
         } else {
             NetworkUse::default()
         };
+        let disk = if options.sources.disk {
+            Disk::start(&mut kernel)
+        } else {
+            Disk::default()
+        };
         let mut cpus = Cpus::default();
         cpus.follow(&mut kernel)?;
         let baseline = Baseline::take(&kernel)?;
@@ -246,6 +256,7 @@ impl Session {
             calls,
             memory,
             network,
+            disk,
             cpus,
             own_cost,
             overhead: options
@@ -301,6 +312,7 @@ impl Session {
         let start = self.threads.open_window(&mut self.kernel);
         self.memory.open_window(&self.kernel, start);
         self.network.open(&mut self.kernel, &mut self.containers);
+        self.disk.begin(&mut self.kernel);
         self.started = Instant::now();
         self.started_unix = unix_time();
         interrupted
@@ -385,6 +397,8 @@ impl Session {
                 }
             }
         }
+        self.disk
+            .keep_house(&mut self.kernel, &mut self.containers, &mut self.intake);
     }
 
     fn want_cgroups(&mut self, ids: &CgroupIds) {
@@ -421,6 +435,7 @@ impl Session {
             calls,
             memory,
             network,
+            disk,
             last_unready,
             ..
         } = self;
@@ -432,7 +447,10 @@ impl Session {
                     let container =
                         containers.resolve(header.cgroup_v2, header.cgroup_v1, header.process.tgid);
                     let key = header.process;
-                    intake.add(&sample, container, table, |_| command_line(key));
+                    let placed = intake.add(&sample, container, table, |_| command_line(key));
+                    if sample.source == Source::Disk {
+                        disk.sampled(&sample, placed);
+                    }
                 }
                 // Who only waits may be late: the host is not kept waiting for it.
                 if sample.outcome == Outcome::TableNotReady && sample.source == Source::OnCpu {
@@ -467,6 +485,8 @@ impl Session {
                 network.ended(&event, container, intake);
             }
             Event::Accepted(event) => network.accepted(&event),
+            Event::DiskRequestDone(event) if keep => disk.done(&event, intake),
+            Event::DiskRequestDone(_) => {}
             Event::CgroupCreated {
                 hierarchy,
                 id,
@@ -523,6 +543,12 @@ impl Session {
         let memory = self
             .memory
             .finish(&followed.clocks, &mut self.intake, &mut self.notes);
+        let disk = self.disk.finish(
+            &mut self.kernel,
+            &mut self.containers,
+            &mut self.intake,
+            &mut self.notes,
+        );
         let network = self.network.finish(
             &self.kernel,
             &mut self.containers,
@@ -574,6 +600,7 @@ impl Session {
         recording.syscalls = syscalls;
         recording.memory = memory;
         recording.network = network;
+        recording.disk = disk;
         recording.quality = account::complete(quality, &recording, runtimes);
         self.own_cost.fill_finish(&mut cost);
         recording.cost = cost;

@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     account::{describe, missing_text},
+    disk::device_name,
     intake::{Intake, RawFrame},
     interpreted::{CodeId, Functions, JavaScriptId},
     originals::originals,
@@ -388,6 +389,9 @@ impl Resolver<'_> {
                         .to_owned(),
                     ),
                 ),
+                RawFrame::Disk { operation, device } => {
+                    Some(self.synthetic(operation.frame(&device_name(device))))
+                }
                 RawFrame::NoStack => Some(self.synthetic("[no stack recorded]".to_owned())),
                 RawFrame::Truncated(outcome) => {
                     let (_, meaning) = describe(outcome);

@@ -6,6 +6,7 @@
 //! left behind.
 
 mod accounts;
+mod disk;
 mod findings;
 mod functions;
 mod interpreted;
@@ -25,6 +26,10 @@ use std::ops::AddAssign;
 use crate::profile::{Recording, Source, StackId};
 
 pub use accounts::{AccountRow, container_accounts, process_accounts, thread_accounts};
+pub use disk::{
+    DiskRow, OperationSum, cache_hit_bytes, disk_containers, disk_devices, disk_files,
+    disk_processes,
+};
 pub use findings::{Finding, FindingKind, findings};
 pub use functions::{Around, FunctionRow, Neighbour};
 pub use interpreted::{Kept, interpreted};

@@ -318,6 +318,7 @@ pub fn plain() -> Recording {
             spent: vec![spent(Activity::Child, 60_000_000_000, 60_000_000_000, 0)],
         },
     ];
+    builder.recording.disk = disk();
     builder.recording.syscalls = Some(syscalls());
     let touched = |thread, minor_faults, major_faults, reclaim_ns| ThreadMemory {
         thread,
@@ -347,6 +348,79 @@ pub fn plain() -> Recording {
     });
     builder.recording.network = Some(network());
     builder.finish()
+}
+
+/// Two processes on two disks; the kernel writes what one of them made dirty.
+fn disk() -> Disk {
+    let usage = |device, process, operation, bytes, queue: &[u64], service: &[u64]| DiskUse {
+        device,
+        process,
+        operation,
+        requests: service.len() as u64,
+        bytes,
+        errors: 0,
+        queue_ns: queue.iter().sum(),
+        service_ns: service.iter().sum(),
+        queue: Histogram::of(queue),
+        service: Histogram::of(service),
+    };
+    let file = |device, process, operation, access, path: &str, bytes| FileUse {
+        device,
+        process,
+        operation,
+        access,
+        path: path.to_owned(),
+        inode: if access == DiskAccess::Device {
+            0
+        } else {
+            4711
+        },
+        requests: 2,
+        bytes,
+        ns: 3_000_000,
+    };
+    let (read, write, flush) = (
+        DiskOperation::Read,
+        DiskOperation::Write,
+        DiskOperation::Flush,
+    );
+    Disk {
+        recorded: true,
+        devices: vec!["sda".to_owned(), "nvme0n1".to_owned()],
+        uses: vec![
+            usage(0, 0, read, 1 << 20, &[5_000, 7_000], &[900_000, 2_100_000]),
+            usage(1, 0, write, 12_288, &[4_000, 9_000], &[80_000, 120_000]),
+            usage(1, 0, flush, 0, &[], &[4_000_000]),
+            usage(0, 1, write, 8 << 20, &[6_000; 9], &[3_000_000; 9]),
+        ],
+        files: vec![
+            file(
+                0,
+                0,
+                read,
+                DiskAccess::Cached,
+                "/srv/api/model.bin",
+                1 << 20,
+            ),
+            file(
+                1,
+                0,
+                write,
+                DiskAccess::Direct,
+                "/var/lib/db/wal;0 1",
+                12_288,
+            ),
+            file(0, 1, write, DiskAccess::Device, "sda", 8 << 20),
+            file(0, 1, write, DiskAccess::Unknown, "", 0),
+        ],
+        cache: vec![CacheUse {
+            process: 0,
+            dirtied_bytes: 8 << 20,
+            looked_up_bytes: Some(4 << 20),
+            missed_bytes: 1 << 20,
+            faulted_bytes: 16_384,
+        }],
+    }
 }
 
 /// A read that sometimes fails, an event loop, and what no thread is known of.

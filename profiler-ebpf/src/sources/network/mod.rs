@@ -11,8 +11,6 @@ mod clock;
 mod socket;
 pub mod tcp;
 
-use core::arch::asm;
-
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use profiler_ebpf::{
     Connection, Direction, EventKind, NetworkCounter, Source, ThreadTraffic, Traffic, TrafficEvent,
@@ -23,6 +21,7 @@ pub use calls::call_returns;
 use socket::{Sock, key};
 
 use crate::{
+    atomic::add,
     gate::{self, Wanted},
     maps::{
         CONNECTIONS, EVENTS, NETWORK_COUNTERS, NEW_CONNECTION, NEW_TRAFFIC, TRAFFIC,
@@ -147,14 +146,6 @@ fn add_message(connection: &mut Connection, direction: Direction, moved: Traffic
     let sum = &mut connection.traffic[direction as usize];
     add(&mut sum.bytes, moved.bytes);
     add(&mut sum.messages, moved.messages);
-}
-
-#[inline(always)]
-fn add(sum: &mut u64, amount: u64) {
-    // BPF's addition is atomic from 3.18 on, but core has it on no target that
-    // lacks compare-and-swap, as BPF did before 5.12.
-    // SAFETY: the sum is aligned, and nobody else refers to it here.
-    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) sum, in(reg) amount) };
 }
 
 /// Adds to the thread's own account, and takes its stack when that is due.

@@ -17,6 +17,7 @@ use crate::{
     profile::{About, Container, Cost, FrameKind, Note, Quality, Recording, Source},
     report::{
         Selection,
+        disk::{Disk, disk},
         findings::{FindingRow, findings},
         gil::{Gil, gil},
         memory::{MemoryReport, memory},
@@ -45,6 +46,7 @@ struct Facts<'a> {
     memory: Option<MemoryReport<'a>>,
     findings: Vec<FindingRow<'a>>,
     network: Option<NetworkReport<'a>>,
+    disk: Disk<'a>,
 }
 
 #[derive(Serialize)]
@@ -84,6 +86,7 @@ pub fn facts(recording: &Recording, selection: Selection, out: &mut dyn Write) -
         memory: memory(recording),
         findings: findings(recording),
         network: network(recording),
+        disk: disk(recording),
     };
     let json = serde_json::to_string(&facts).map_err(io::Error::from)?;
     // `<` occurs in strings alone, where its escape means the same: no end

@@ -371,7 +371,7 @@ fn process_of(counted: &Counted, container: ContainerId, intake: &mut Intake) ->
     if is_there(counted.process) {
         intake.quiet_process(counted.process, container, name, super::command_line)
     } else {
-        intake.ended_process(counted.process, container, name)
+        intake.ended_process(counted.process, container, name())
     }
 }
 

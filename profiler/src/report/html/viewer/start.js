@@ -9,6 +9,7 @@ async function start() {
   showSyscalls(facts);
   showMemory(facts);
   showNetwork(facts);
+  showDisk(facts);
   showGil(facts);
   showUsage(facts);
   showQuality(facts);
