@@ -45,7 +45,12 @@ fn command() -> Result<()> {
     match arguments.first().map(String::as_str) {
         Some("hold") => {
             let detached = arguments.iter().any(|word| word == "--detached");
-            holder::hold(version, detached, if detached { TRY } else { TEST })
+            let load = match detached {
+                true => Some(TRY),
+                false if arguments.iter().any(|word| word == "--empty") => None,
+                false => Some(TEST),
+            };
+            holder::hold(version, detached, load)
         }
         Some("up") => up(version),
         Some("down") => down(),

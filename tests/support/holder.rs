@@ -28,8 +28,9 @@ extern "C" fn stop(_: libc::c_int) {
 }
 
 /// Starts the stack, says `ready`, and takes it down when standard input
-/// closes (unless `detached`), on a signal, or when starting it fails.
-pub fn hold(version: Version, detached: bool, load: Duration) -> Result<()> {
+/// closes (unless `detached`), on a signal, or when starting it fails. Without a
+/// `load` there is only the engine and its image.
+pub fn hold(version: Version, detached: bool, load: Option<Duration>) -> Result<()> {
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
         let handler = stop as extern "C" fn(libc::c_int);
         // SAFETY: the handler only stores into an atomic.
@@ -52,6 +53,10 @@ pub fn hold(version: Version, detached: bool, load: Duration) -> Result<()> {
     let mut engine = Engine::new(version)?;
     engine.clean();
     let started = engine.start().and_then(|()| {
+        engine.image()?;
+        let Some(load) = load else {
+            return Ok(());
+        };
         engine.containers(&programs, load)?;
         stack::wait_for_load(version)
     });
@@ -184,12 +189,16 @@ impl Engine {
         Ok(())
     }
 
-    fn containers(&self, programs: &Path, load: Duration) -> Result<()> {
+    fn image(&self) -> Result<()> {
         image::import(&|| self.docker())?;
         // What a run that was killed left in the engine's files.
         for id in stack::known_ids(&self.data) {
             process::any_output(self.docker().args(["rm", "--force", &id]))?;
         }
+        Ok(())
+    }
+
+    fn containers(&self, programs: &Path, load: Duration) -> Result<()> {
         for (name, script) in CONTAINERS {
             process::output(
                 self.docker()

@@ -144,9 +144,19 @@ impl Stack {
     /// Starts the containers through the program `stack` and waits until each
     /// of them works.
     pub fn start(version: Version, holder: &Path) -> Result<Self> {
+        Self::hold(version, holder, &[])
+    }
+
+    /// Starts the engine alone, for containers of a test's own.
+    pub fn start_empty(version: Version, holder: &Path) -> Result<Self> {
+        Self::hold(version, holder, &["--empty"])
+    }
+
+    fn hold(version: Version, holder: &Path, options: &[&str]) -> Result<Self> {
         let mut command = Command::new(holder);
         command
             .args(["hold", "--cgroup", version.name()])
+            .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut holder = {

@@ -38,7 +38,7 @@ const KERNELS: &[Kernel] = &[
     },
 ];
 const SUITES: &[&str] = &["bullseye", "bookworm", "forky"];
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(240);
 
 /// The share of the known program's stacks that must reach their root.
 const COMPLETE: f64 = 0.99;
@@ -155,6 +155,12 @@ fn initramfs(profiler: Option<&Path>) -> Result<PathBuf> {
         &tree.join("init"),
     )?;
     shell::run(Command::new(shell::root().join("tests/programs/build.sh")).arg(tree.join("test")))?;
+    fs::File::create(work.join("disk"))?.set_len(64 << 20)?;
+    shell::run(
+        Command::new("mkfs.ext4")
+            .args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
+            .arg(work.join("disk")),
+    )?;
     libraries(&tree.join("test/shares"), &tree)?;
     if let Some(profiler) = profiler {
         // Its debug information is of no use there.
@@ -164,6 +170,7 @@ fn initramfs(profiler: Option<&Path>) -> Result<PathBuf> {
                 .arg(tree.join("test/profiler"))
                 .arg(profiler),
         )?;
+        // One that was built for use here has some.
         libraries(profiler, &tree)?;
     }
     let archive = work.join("initramfs");
@@ -217,6 +224,13 @@ fn boot(kernel: &Kernel, image: &Path, initramfs: &Path) -> Result<String> {
             .arg(image)
             .arg("-initrd")
             .arg(initramfs)
+            // Changes are forgotten.
+            .args(["-snapshot", "-drive"])
+            .arg(format!(
+                "file={},if=none,id=disk,format=raw",
+                shell::target().join("kernels/disk").display()
+            ))
+            .args(["-device", "nvme,drive=disk,serial=disk"])
             .args(["-append", "console=ttyS0 quiet panic=-1"]),
         LIMIT,
     )?;
@@ -244,7 +258,7 @@ fn check(console: &str, with_profiler: bool) -> Result<String> {
         .and_then(|(_, rest)| rest.lines().next())
         .context("it did not name its kernel")?;
     let mut said = vec![version.to_owned()];
-    for program in ["shares-static", "shares", "waits"] {
+    for program in ["shares-static", "shares", "waits", "disk"] {
         let begin = format!("=== begin {program}\n");
         let end = format!("=== end {program} ");
         let (_, rest) = console
@@ -269,6 +283,10 @@ fn check(console: &str, with_profiler: bool) -> Result<String> {
         }
         if program == "waits" {
             said.push(waits(text)?);
+            continue;
+        }
+        if program == "disk" {
+            said.push(disk(text)?);
             continue;
         }
         let (complete, all) = stacks(text);
@@ -349,6 +367,33 @@ fn waits(folded: &str) -> Result<String> {
         }
     }
     Ok(format!("{} kinds of waits", WAITS.len()))
+}
+
+/// Bytes that each function of `disk` writes or reads, and what its requests are
+/// called.
+const DISK_BYTES: u64 = 50 * (512 << 10);
+const DISK: [(&str, &str); 2] = [
+    ("write_directly", "[disk write: nvme0n1]"),
+    ("read_directly", "[disk read: nvme0n1]"),
+];
+
+fn disk(folded: &str) -> Result<String> {
+    for (function, request) in DISK {
+        let bytes: u64 = folded
+            .lines()
+            .filter_map(|line| line.rsplit_once(' '))
+            .filter(|(stack, _)| {
+                stack.split(';').any(|frame| frame == function) && stack.ends_with(request)
+            })
+            .filter_map(|(_, weight)| weight.parse::<u64>().ok())
+            .sum();
+        if bytes != DISK_BYTES {
+            bail!(Measured(format!(
+                "{bytes} bytes instead of {DISK_BYTES} of {request} in {function}"
+            )));
+        }
+    }
+    Ok("disk requests to the byte".to_owned())
 }
 
 /// The weight of the stacks that reach `main` or a thread's start, and of all.

@@ -49,6 +49,16 @@ const TEST: &[Need] = &[
         packages: &[&["busybox-static"], &["busybox"]],
     },
     Need {
+        why: "disk requests in known amounts",
+        proof: Proof::Tool("fio"),
+        packages: &[&["fio"]],
+    },
+    Need {
+        why: "a file system of a test's own",
+        proof: Proof::Tool("mkfs.ext4"),
+        packages: &[&["e2fsprogs"]],
+    },
+    Need {
         why: "packs the file system of those machines",
         proof: Proof::Tool("cpio"),
         packages: &[&["cpio"]],
