@@ -91,10 +91,18 @@ pub fn exit(result: i64, window: &Window) -> u64 {
     }
     let part = window.part(clock.call_start, now);
     let whole = if is_whole { now - clock.call_start } else { 0 };
-    clock.calls[number as usize / 64 & (CALL_NUMBERS / 64 - 1)] |= 1 << (number % 64);
+    clock.calls[bounded(number as usize / 64, CALL_NUMBERS / 64)] |= 1 << (number % 64);
     add(clock, tid, number, result, part, whole);
     clock.last_call = number;
     due(Pace::Time, &mut clock.residual[CALLED], part, now)
+}
+
+/// An index below `length`, a power of two, in a way that the compiler does not
+/// take away: before 5.16 the verifier forgets what it knew of a number that was
+/// put on the stack.
+#[inline(always)]
+fn bounded(index: usize, length: usize) -> usize {
+    core::hint::black_box(index) & (length - 1)
 }
 
 #[inline(always)]
@@ -123,7 +131,7 @@ fn add(clock: &ThreadClock, tid: u32, number: u32, result: i64, part: u64, whole
     calls.count += 1;
     calls.nanoseconds += part;
     if clock.call_start != 0 {
-        calls.durations.counts[bucket(whole) & (HISTOGRAM_BUCKETS - 1)] += 1;
+        calls.durations.counts[bounded(bucket(whole), HISTOGRAM_BUCKETS)] += 1;
         if whole > calls.longest {
             calls.longest = whole;
         }

@@ -89,9 +89,10 @@ pub enum KernelError {
 }
 
 impl KernelError {
-    /// Without what the verifier said, which fills pages.
+    /// Without what the verifier said, which fills pages: that goes to the log.
     pub fn brief(&self) -> String {
         let text = self.to_string();
+        log::info!("{text}");
         let brief = text.split(". Verifier output").next();
         brief.unwrap_or_default().to_owned()
     }
