@@ -45,6 +45,11 @@ pub struct RecordedSources {
 }
 
 impl RecordedSources {
+    /// Whether threads are followed: what all of these count by.
+    pub fn follow_threads(self) -> bool {
+        self.waits || self.syscalls || self.memory
+    }
+
     pub const ALL: Self = Self {
         waits: true,
         syscalls: true,

@@ -23,8 +23,8 @@ pub struct Quality {
     /// Stacks of waiting threads that were taken.
     #[serde(default)]
     pub wait_stacks: u64,
-    /// Waits that were due with their stack when too many others were: others
-    /// stand for them.
+    /// Waits, system calls and page faults that were due with their stack when
+    /// too many others were: others stand for them.
     #[serde(default)]
     pub waits_thinned: u64,
     /// Accounts of ended threads that were lost.

@@ -254,7 +254,10 @@ pub fn quality_lines(recording: &Recording) -> Vec<Line> {
         ));
     }
     for (label, number) in [
-        ("Waits whose stacks were thinned out", quality.waits_thinned),
+        (
+            "Waits, calls and faults whose stacks were thinned out",
+            quality.waits_thinned,
+        ),
         (
             "Accounts of ended threads lost",
             quality.thread_accounts_lost,

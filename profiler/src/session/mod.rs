@@ -15,6 +15,7 @@ mod overhead;
 mod resolve;
 mod runtimes;
 mod shares;
+mod sources;
 mod syscalls;
 mod threads;
 mod waits;
@@ -44,14 +45,10 @@ use crate::{
 };
 use account::Baseline;
 use cpus::Cpus;
-use disk::Disk;
 use intake::Intake;
 use locks::Locks;
-use memory::Memory;
-use network::NetworkUse;
-use overhead::{CallGuard, Overhead, Step};
-use syscalls::SystemCalls;
-use threads::Threads;
+use overhead::Limits;
+use sources::Sources;
 
 /// How often the ring is drained when nothing wakes us.
 const TICK: Duration = Duration::from_millis(50);
@@ -139,18 +136,10 @@ struct Session {
     containers: Containers,
     intake: Intake,
     locks: Locks,
-    threads: Threads,
-    calls: SystemCalls,
-    memory: Memory,
-    network: NetworkUse,
-    disk: Disk,
+    sources: Sources,
     cpus: Cpus,
     own_cost: OwnCost,
-    overhead: Option<Overhead>,
-    call_guard: Option<CallGuard>,
-    /// When rates were first lowered, and what was left out from when on.
-    lowered: Option<Duration>,
-    left_out: Vec<(&'static str, Duration)>,
+    limits: Limits,
     pids: Vec<(u32, Option<u64>)>,
     notes: Vec<Note>,
     baseline: Baseline,
@@ -177,22 +166,25 @@ impl Session {
             Gate::Everything
         };
         let controller = containers.v1_controller().map(|v1| v1.kernel_name);
-        let sources = options.sources;
-        let follows = sources.waits || sources.syscalls || sources.memory;
-        let threads = if follows { threads::room() } else { 0 };
+        let asked = options.sources;
+        let threads = if asked.follow_threads() {
+            threads::room()
+        } else {
+            0
+        };
         let (mut kernel, ring) = Kernel::load(&KernelOptions {
             frequency: options.frequency,
             gate,
             cgroup_v1_controller: controller,
             cpus: online.len() as u64,
-            disk: sources.disk,
+            disk: asked.disk,
             threads,
-            calls: if sources.syscalls {
+            calls: if asked.syscalls {
                 syscalls::room(threads)
             } else {
                 0
             },
-            network: options.sources.network,
+            network: asked.network,
         })?;
         kernel.want_cgroups(&wanted_cgroups.v2, &wanted_cgroups.v1)?;
         for &pid in &options.pids {
@@ -205,38 +197,14 @@ impl Session {
         for &pid in &options.pids {
             table.prepare(pid, &mut kernel);
         }
-        let calls = if sources.syscalls {
-            SystemCalls::start(&mut kernel, options.trace.as_deref())
-        } else {
-            SystemCalls::default()
-        };
-        let memory = if sources.memory {
-            Memory::start(&mut kernel)
-        } else {
-            Memory::default()
-        };
-        let threads = if follows {
-            Threads::start(&mut kernel, &containers, sources.waits, |pid| match gate {
-                Gate::Everything => true,
-                Gate::Processes => options.pids.contains(&pid),
-                Gate::Cgroups => {
-                    let (v2, v1) = containers.cgroups_of(pid);
-                    wanted_cgroups.v2.contains(&v2) || wanted_cgroups.v1.contains(&v1)
-                }
-            })
-        } else {
-            Threads::default()
-        };
-        let network = if options.sources.network {
-            NetworkUse::start(&mut kernel)
-        } else {
-            NetworkUse::default()
-        };
-        let disk = if options.sources.disk {
-            Disk::start(&mut kernel)
-        } else {
-            Disk::default()
-        };
+        let sources = Sources::start(&mut kernel, &containers, options, |pid| match gate {
+            Gate::Everything => true,
+            Gate::Processes => options.pids.contains(&pid),
+            Gate::Cgroups => {
+                let (v2, v1) = containers.cgroups_of(pid);
+                wanted_cgroups.v2.contains(&v2) || wanted_cgroups.v1.contains(&v1)
+            }
+        });
         let mut cpus = Cpus::default();
         cpus.follow(&mut kernel)?;
         let baseline = Baseline::take(&kernel)?;
@@ -252,19 +220,10 @@ impl Session {
             containers,
             intake: Intake::default(),
             locks: Locks::default(),
-            threads,
-            calls,
-            memory,
-            network,
-            disk,
+            sources,
             cpus,
             own_cost,
-            overhead: options
-                .max_overhead
-                .map(|limit| Overhead::new(limit, options.frequency)),
-            call_guard: options.guards_calls.then(CallGuard::new),
-            lowered: None,
-            left_out: Vec::new(),
+            limits: Limits::new(options),
             notes: Vec::new(),
             baseline,
             started: Instant::now(),
@@ -306,13 +265,9 @@ impl Session {
         }
         self.cpus.restart();
         self.containers.begin();
-        if let Some(overhead) = &mut self.overhead {
-            overhead.restart(&self.kernel, &mut self.own_cost);
-        }
-        let start = self.threads.open_window(&mut self.kernel);
-        self.memory.open_window(&self.kernel, start);
-        self.network.open(&mut self.kernel, &mut self.containers);
-        self.disk.begin(&mut self.kernel);
+        self.limits.begin(&self.kernel, &mut self.own_cost);
+        self.sources
+            .open_window(&mut self.kernel, &mut self.containers);
         self.started = Instant::now();
         self.started_unix = unix_time();
         interrupted
@@ -360,45 +315,16 @@ impl Session {
             self.note(NoteKind::Warning, error.to_string());
         }
         self.table.sweep(&mut self.kernel);
-        self.network.sweep(&mut self.kernel, &mut self.containers);
-        self.keep_limit();
-    }
-
-    /// Lowers what the recording costs, if that is asked for and needed.
-    fn keep_limit(&mut self) {
-        let now = self.started.elapsed();
-        if let Some(guard) = &mut self.call_guard
-            && self.calls.counts()
-            && let Some(share) = guard.check(&self.kernel, self.cpus.count())
-        {
-            self.calls.stop(&mut self.kernel, now);
-            self.note(
-                NoteKind::Missing,
-                format!(
-                    "system calls were counted for the first {:.1} s only: there were so many that \
-                     it took {:.1} % of the host's CPU time; --sources all,syscalls counts them \
-                     whatever it takes, --trace fewer of them",
-                    now.as_secs_f64(),
-                    100.0 * share
-                ),
-            );
-        }
-        let Some(overhead) = &mut self.overhead else {
-            return;
-        };
-        match overhead.check(&mut self.kernel, &mut self.cpus, &mut self.own_cost) {
-            Step::Keep | Step::Faster => {}
-            Step::Slower => {
-                self.lowered.get_or_insert(now);
-            }
-            Step::LeaveOut => {
-                if self.calls.stop(&mut self.kernel, now) {
-                    self.left_out.push(("system calls", now));
-                }
-            }
-        }
-        self.disk
-            .keep_house(&mut self.kernel, &mut self.containers, &mut self.intake);
+        self.sources
+            .sweep(&mut self.kernel, &mut self.containers, &mut self.intake);
+        let note = self.limits.keep(
+            self.started.elapsed(),
+            &mut self.kernel,
+            &mut self.cpus,
+            &mut self.own_cost,
+            &mut self.sources.calls,
+        );
+        self.notes.extend(note);
     }
 
     fn want_cgroups(&mut self, ids: &CgroupIds) {
@@ -431,11 +357,7 @@ impl Session {
             containers,
             intake,
             locks,
-            threads,
-            calls,
-            memory,
-            network,
-            disk,
+            sources,
             last_unready,
             ..
         } = self;
@@ -449,7 +371,7 @@ impl Session {
                     let key = header.process;
                     let placed = intake.add(&sample, container, table, |_| command_line(key));
                     if sample.source == Source::Disk {
-                        disk.sampled(&sample, placed);
+                        sources.disk.sampled(&sample, placed);
                     }
                 }
                 // Who only waits may be late: the host is not kept waiting for it.
@@ -468,25 +390,6 @@ impl Session {
                 table.exited(&event, kernel);
             }
             Event::Fork(event) => table.forked(&event, kernel),
-            Event::ThreadEnded(event) if keep => {
-                let container =
-                    containers.resolve(event.cgroup_v2, event.cgroup_v1, event.process.tgid);
-                let names = (&event.process_name, &event.thread_name);
-                let thread = intake.ended_thread(event.process, event.tid, names, container);
-                threads.ended(&event, thread);
-                calls.ended(&event, thread, kernel);
-                memory.ended(&event, thread);
-            }
-            Event::ThreadEnded(_) => {}
-            Event::OomKill(event) => memory.killed(&event, containers, intake),
-            Event::TrafficEnded(event) => {
-                let of = &event.traffic;
-                let container = containers.resolve(of.cgroup_v2, of.cgroup_v1, of.process.tgid);
-                network.ended(&event, container, intake);
-            }
-            Event::Accepted(event) => network.accepted(&event),
-            Event::DiskRequestDone(event) if keep => disk.done(&event, intake),
-            Event::DiskRequestDone(_) => {}
             Event::CgroupCreated {
                 hierarchy,
                 id,
@@ -496,6 +399,7 @@ impl Session {
                 wanted.v2.extend(ids.v2);
                 wanted.v1.extend(ids.v1);
             }
+            event => sources.take(event, keep, kernel, containers, intake),
         };
         ring.drain(BATCH, consume);
         kernel.log_messages();
@@ -512,8 +416,7 @@ impl Session {
         interrupted: String,
     ) -> anyhow::Result<Recording> {
         self.kernel.stop_all_sampling();
-        self.threads.close_window(&mut self.kernel);
-        self.network.close(&mut self.kernel);
+        self.sources.close_window(&mut self.kernel);
         self.containers.end();
         let duration = self.started.elapsed();
         let ticks_due = self.cpus.ticks_due(&self.kernel);
@@ -531,26 +434,8 @@ impl Session {
         self.own_cost.fill_recording(&mut cost);
         set_priority(0);
         progress.phase("resolving names");
-        let followed = self.threads.finish(
-            &self.kernel,
-            &mut self.containers,
-            &mut self.intake,
-            &mut self.notes,
-        );
-        let syscalls =
-            self.calls
-                .finish(&self.kernel, &followed, &mut self.intake, &mut self.notes);
-        let memory = self
-            .memory
-            .finish(&followed.clocks, &mut self.intake, &mut self.notes);
-        let disk = self.disk.finish(
+        let counted = self.sources.finish(
             &mut self.kernel,
-            &mut self.containers,
-            &mut self.intake,
-            &mut self.notes,
-        );
-        let network = self.network.finish(
-            &self.kernel,
             &mut self.containers,
             &mut self.intake,
             &mut self.notes,
@@ -559,14 +444,7 @@ impl Session {
         self.notes.extend(container_notes);
         self.notes
             .extend(account::notes(&self.kernel, &self.table, &quality));
-        let limited = self
-            .overhead
-            .as_ref()
-            .and_then(|overhead| overhead.note(self.lowered, &self.left_out));
-        self.notes.extend(limited.map(|text| Note {
-            kind: NoteKind::Info,
-            text,
-        }));
+        self.notes.extend(self.limits.note());
         // From here on nothing is left in the kernel.
         drop(self.kernel);
         drop(self.ring);
@@ -596,11 +474,7 @@ impl Session {
         };
         recording.containers = containers;
         recording.locks = locks;
-        recording.accounts = followed.accounts;
-        recording.syscalls = syscalls;
-        recording.memory = memory;
-        recording.network = network;
-        recording.disk = disk;
+        counted.put_into(&mut recording);
         recording.quality = account::complete(quality, &recording, runtimes);
         self.own_cost.fill_finish(&mut cost);
         recording.cost = cost;

@@ -4,8 +4,13 @@ use std::time::{Duration, Instant};
 
 use profiler_ebpf::STACKS_PER_WINDOW;
 
-use super::cpus::Cpus;
-use crate::{bpf::Kernel, own_cost::OwnCost};
+use super::{cpus::Cpus, syscalls::SystemCalls};
+use crate::{
+    bpf::Kernel,
+    options::RecordOptions,
+    own_cost::OwnCost,
+    profile::{Note, NoteKind},
+};
 
 /// Rates are not raised again until the cost is this much below the limit: a
 /// step doubles them.
@@ -18,9 +23,86 @@ const LEAST_FREQUENCY: u64 = 5;
 /// left out.
 const PATIENCE: u32 = 2;
 
+/// What the recording may cost, and what was done so that it does not cost more.
+pub struct Limits {
+    overhead: Option<Overhead>,
+    guard: Option<CallGuard>,
+    /// When rates were first lowered, and what was left out from when on.
+    lowered: Option<Duration>,
+    left_out: Vec<(&'static str, Duration)>,
+}
+
+impl Limits {
+    pub fn new(options: &RecordOptions) -> Self {
+        Self {
+            overhead: options
+                .max_overhead
+                .map(|limit| Overhead::new(limit, options.frequency)),
+            guard: options.guards_calls.then(CallGuard::new),
+            lowered: None,
+            left_out: Vec::new(),
+        }
+    }
+
+    /// The recording begins.
+    pub fn begin(&mut self, kernel: &Kernel, own: &mut OwnCost) {
+        if let Some(overhead) = &mut self.overhead {
+            overhead.restart(kernel, own);
+        }
+    }
+
+    /// Lowers what the recording costs, if that is needed, `now` after its begin.
+    /// Returns what a reader must know of it.
+    pub fn keep(
+        &mut self,
+        now: Duration,
+        kernel: &mut Kernel,
+        cpus: &mut Cpus,
+        own: &mut OwnCost,
+        calls: &mut SystemCalls,
+    ) -> Option<Note> {
+        if let Some(overhead) = &mut self.overhead {
+            match overhead.check(kernel, cpus, own) {
+                Step::Keep | Step::Faster => {}
+                Step::Slower => {
+                    self.lowered.get_or_insert(now);
+                }
+                Step::LeaveOut => {
+                    if calls.stop(kernel, now) {
+                        self.left_out.push(("system calls", now));
+                    }
+                }
+            }
+        }
+        let guard = self.guard.as_mut().filter(|_| calls.counts())?;
+        let share = guard.check(kernel, cpus.count())?;
+        calls.stop(kernel, now);
+        Some(Note {
+            kind: NoteKind::Missing,
+            text: format!(
+                "system calls were counted for the first {:.1} s only: there were so many that it \
+                 took {:.1} % of the host's CPU time; --sources all,syscalls counts them whatever \
+                 it takes, --trace fewer of them",
+                now.as_secs_f64(),
+                100.0 * share
+            ),
+        })
+    }
+
+    /// What a reader must know at the end.
+    pub fn note(&self) -> Option<Note> {
+        let overhead = self.overhead.as_ref()?;
+        let text = overhead.note(self.lowered, &self.left_out)?;
+        Some(Note {
+            kind: NoteKind::Info,
+            text,
+        })
+    }
+}
+
 /// What is to be done so that the limit is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+enum Step {
     Keep,
     Slower,
     Faster,
@@ -29,7 +111,7 @@ pub enum Step {
 }
 
 /// The limit, and how near it is.
-pub struct Overhead {
+struct Overhead {
     /// Part of the CPU time of the host, 0 to 1.
     limit: f64,
     /// How often the rates were halved.
@@ -39,7 +121,7 @@ pub struct Overhead {
     checked: Instant,
     spent_ns: u64,
     /// The highest share between two checks.
-    pub highest: f64,
+    highest: f64,
 }
 
 impl Overhead {
@@ -133,7 +215,7 @@ impl Overhead {
 
 /// Stops the counting of system calls that nobody asked for by name, when there
 /// are so many that it takes much of the host.
-pub struct CallGuard {
+struct CallGuard {
     checked: Instant,
     spent_ns: u64,
     above: u32,

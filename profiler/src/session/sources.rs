@@ -1,0 +1,158 @@
+//! What is recorded beside the samples of the CPU clock. Each source attaches its
+//! hooks, counts while the recording's window is open, and is collected at the
+//! end.
+
+use super::{
+    disk::Disk, intake::Intake, memory::Memory, network::NetworkUse, syscalls::SystemCalls,
+    threads::Threads,
+};
+use crate::{
+    bpf::{Event, Kernel},
+    containers::Containers,
+    options::RecordOptions,
+    profile::{self, Note, Recording},
+};
+
+/// Those that are not asked for do nothing.
+pub struct Sources {
+    threads: Threads,
+    pub calls: SystemCalls,
+    memory: Memory,
+    network: NetworkUse,
+    pub disk: Disk,
+}
+
+/// What they counted.
+pub struct Counted {
+    accounts: Vec<profile::ThreadAccount>,
+    syscalls: Option<profile::Syscalls>,
+    memory: Option<profile::MemoryUse>,
+    network: Option<profile::Network>,
+    disk: profile::Disk,
+}
+
+impl Sources {
+    /// Attaches the hooks. `wanted` says of a process that is there whether it is
+    /// recorded.
+    pub fn start(
+        kernel: &mut Kernel,
+        containers: &Containers,
+        options: &RecordOptions,
+        wanted: impl Fn(u32) -> bool,
+    ) -> Self {
+        let asked = options.sources;
+        let calls = if asked.syscalls {
+            SystemCalls::start(kernel, options.trace.as_deref())
+        } else {
+            SystemCalls::default()
+        };
+        let memory = if asked.memory {
+            Memory::start(kernel)
+        } else {
+            Memory::default()
+        };
+        // Their hooks need the clocks of threads.
+        let threads = if asked.follow_threads() {
+            Threads::start(kernel, containers, asked.waits, wanted)
+        } else {
+            Threads::default()
+        };
+        let network = if asked.network {
+            NetworkUse::start(kernel)
+        } else {
+            NetworkUse::default()
+        };
+        let disk = if asked.disk {
+            Disk::start(kernel)
+        } else {
+            Disk::default()
+        };
+        Self {
+            threads,
+            calls,
+            memory,
+            network,
+            disk,
+        }
+    }
+
+    /// The recording begins.
+    pub fn open_window(&mut self, kernel: &mut Kernel, containers: &mut Containers) {
+        let start = self.threads.open_window(kernel);
+        self.memory.open_window(kernel, start);
+        self.network.open(kernel, containers);
+        self.disk.begin(kernel);
+    }
+
+    /// Takes what is over out of the kernel's tables, so that there is room for
+    /// more.
+    pub fn sweep(&mut self, kernel: &mut Kernel, containers: &mut Containers, intake: &mut Intake) {
+        self.network.sweep(kernel, containers);
+        self.disk.keep_house(kernel, containers, intake);
+    }
+
+    /// The recording ends.
+    pub fn close_window(&mut self, kernel: &mut Kernel) {
+        self.threads.close_window(kernel);
+        self.network.close(kernel);
+    }
+
+    /// Takes in what is no sample. Without `keep`, the recording has not begun.
+    pub fn take(
+        &mut self,
+        event: Event<'_>,
+        keep: bool,
+        kernel: &mut Kernel,
+        containers: &mut Containers,
+        intake: &mut Intake,
+    ) {
+        match event {
+            Event::ThreadEnded(event) if keep => {
+                let container =
+                    containers.resolve(event.cgroup_v2, event.cgroup_v1, event.process.tgid);
+                let names = (&event.process_name, &event.thread_name);
+                let thread = intake.ended_thread(event.process, event.tid, names, container);
+                self.threads.ended(&event, thread);
+                self.calls.ended(&event, thread, kernel);
+                self.memory.ended(&event, thread);
+            }
+            Event::OomKill(event) => self.memory.killed(&event, containers, intake),
+            Event::TrafficEnded(event) => {
+                let of = &event.traffic;
+                let container = containers.resolve(of.cgroup_v2, of.cgroup_v1, of.process.tgid);
+                self.network.ended(&event, container, intake);
+            }
+            Event::Accepted(event) => self.network.accepted(&event),
+            Event::DiskRequestDone(event) if keep => self.disk.done(&event, intake),
+            _ => {}
+        }
+    }
+
+    /// Collects what was counted.
+    pub fn finish(
+        self,
+        kernel: &mut Kernel,
+        containers: &mut Containers,
+        intake: &mut Intake,
+        notes: &mut Vec<Note>,
+    ) -> Counted {
+        let followed = self.threads.finish(kernel, containers, intake, notes);
+        Counted {
+            syscalls: self.calls.finish(kernel, &followed, intake, notes),
+            memory: self.memory.finish(&followed.clocks, intake, notes),
+            disk: self.disk.finish(kernel, containers, intake, notes),
+            network: self.network.finish(kernel, containers, intake, notes),
+            accounts: followed.accounts,
+        }
+    }
+}
+
+impl Counted {
+    pub fn put_into(self, recording: &mut Recording) {
+        recording.accounts = self.accounts;
+        recording.syscalls = self.syscalls;
+        recording.memory = self.memory;
+        recording.network = self.network;
+        recording.disk = self.disk;
+    }
+}
