@@ -1,11 +1,11 @@
 //! The largest costs, in plain words, each with its evidence.
 
-use rustc_hash::FxHashMap;
+mod beyond;
+mod places;
 
 use super::{container_accounts, process_syscalls, syscalls::SyscallRow};
-use crate::profile::{
-    Activity, ActivityClass, ContainerId, FrameId, FrameKind, ProcessId, Recording, Source,
-};
+use crate::profile::{Activity, ActivityClass, ContainerId, ProcessId, Recording};
+use places::Places;
 
 /// Parts of the time of a container's threads, without waiting for work, from
 /// which on something is worth a sentence.
@@ -23,16 +23,6 @@ const FAILING: f64 = 0.5;
 const ANSWERS: &[&str] = &["EAGAIN", "EINPROGRESS", "ETIMEDOUT", "EINTR", "ERESTARTSYS"];
 /// Most findings.
 const MOST: usize = 8;
-/// Libraries that work on behalf of whoever calls them.
-const SERVANTS: &[&str] = &[
-    "libc.so",
-    "libc-",
-    "ld-linux",
-    "libpthread",
-    "ld-musl",
-    "[vdso]",
-];
-
 /// What a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FindingKind {
@@ -41,6 +31,8 @@ pub enum FindingKind {
     WantsCpu,
     Throttled,
     FailingCalls,
+    FailingConnects,
+    FullListenQueue,
     OutOfMemory,
 }
 
@@ -53,6 +45,8 @@ impl FindingKind {
             Self::WantsCpu => "wants_cpu",
             Self::Throttled => "throttled",
             Self::FailingCalls => "failing_calls",
+            Self::FailingConnects => "failing_connects",
+            Self::FullListenQueue => "full_listen_queue",
             Self::OutOfMemory => "out_of_memory",
         }
     }
@@ -79,6 +73,8 @@ pub fn findings(recording: &Recording) -> Vec<Finding> {
     waits(recording, &places, least, &mut found);
     hot_functions(recording, &places, least, &mut found);
     failing_calls(recording, &mut found);
+    beyond::failing_connects(recording, &mut found);
+    beyond::full_queues(recording, &mut found);
     kills(recording, &mut found);
     found.sort_by_key(|finding| std::cmp::Reverse(finding.cost_ns));
     found.truncate(MOST);
@@ -113,8 +109,10 @@ fn waits(recording: &Recording, places: &Places<'_>, least: u64, found: &mut Vec
                 container: row.id,
                 process: None,
                 text: format!(
-                    "{percent:.0} % of the time in which its threads have work, they {what}{}",
-                    place.map_or_else(String::new, |place| format!(", most in {place}"))
+                    "{percent:.0} % of the time in which its threads have work, they {what}{}{}",
+                    place.map_or_else(String::new, |place| format!(", most in {place}")),
+                    beyond::of_wait(recording, row.id, spent.activity)
+                        .map_or_else(String::new, |what| format!("; {what}"))
                 ),
                 evidence: format!(
                     "{} in {} waits, of {} in which {} threads had work",
@@ -213,94 +211,6 @@ fn kills(recording: &Recording, found: &mut Vec<Finding>) {
     }
 }
 
-/// Which functions the time of each container is in.
-struct Places<'r> {
-    recording: &'r Recording,
-    /// By container and function, on a CPU.
-    hot: FxHashMap<(ContainerId, FrameId), u64>,
-    on_cpu: std::collections::BTreeMap<ContainerId, u64>,
-    /// By container, what it waits for, and where.
-    waits: FxHashMap<(ContainerId, FrameId, FrameId), u64>,
-}
-
-impl<'r> Places<'r> {
-    fn new(recording: &'r Recording) -> Self {
-        let mut places = Self {
-            recording,
-            hot: FxHashMap::default(),
-            on_cpu: Default::default(),
-            waits: FxHashMap::default(),
-        };
-        for sample in &recording.samples {
-            let container = recording.process_of(sample).container;
-            let frames: Vec<FrameId> = recording.frames_of(sample.stack).collect();
-            let add = |sum: &mut u64| *sum = sum.saturating_add(sample.weight);
-            match sample.source {
-                Source::OnCpu => {
-                    add(places.on_cpu.entry(container).or_default());
-                    if let Some(place) = places.own(&frames) {
-                        add(places.hot.entry((container, place)).or_default());
-                    }
-                }
-                Source::Blocked => {
-                    if let (Some(&what), Some(place)) = (frames.first(), places.own(&frames)) {
-                        add(places.waits.entry((container, what, place)).or_default());
-                    }
-                }
-                _ => {}
-            }
-        }
-        places
-    }
-
-    /// The frame whose author can do something about it: the innermost of an
-    /// interpreter, else the innermost that is no library's which only serves.
-    fn own(&self, frames: &[FrameId]) -> Option<FrameId> {
-        let recording = self.recording;
-        let kind = |frame: FrameId| recording.function_of(frame).kind;
-        let interpreted = frames
-            .iter()
-            .find(|&&frame| matches!(kind(frame), FrameKind::Python | FrameKind::JavaScript));
-        interpreted.copied().or_else(|| {
-            frames.iter().copied().find(|&frame| {
-                let function = recording.function_of(frame);
-                let module = function.module.map_or("", |module| {
-                    recording.modules[module as usize].path.as_str()
-                });
-                let file = module.rsplit('/').next().unwrap_or(module);
-                matches!(function.kind, FrameKind::Native | FrameKind::Jit)
-                    && !function.name.contains("+0x")
-                    && !SERVANTS.iter().any(|name| file.starts_with(name))
-            })
-        })
-    }
-
-    fn hottest(&self, container: ContainerId) -> Option<(String, u64)> {
-        self.hot
-            .iter()
-            .filter(|((of, _), _)| *of == container)
-            .max_by_key(|&(&(_, frame), &weight)| (weight, std::cmp::Reverse(frame)))
-            .map(|(&(_, frame), &weight)| (self.label(frame), weight))
-    }
-
-    fn of_wait(&self, container: ContainerId, activity: Activity) -> Option<String> {
-        let shown = activity.frame();
-        let recording = self.recording;
-        self.waits
-            .iter()
-            .filter(|((of, what, _), _)| {
-                *of == container && recording.function_of(*what).name == shown
-            })
-            .max_by_key(|&(&(.., place), &weight)| (weight, std::cmp::Reverse(place)))
-            .map(|(&(.., place), _)| self.label(place))
-    }
-
-    fn label(&self, frame: FrameId) -> String {
-        let recording = self.recording;
-        recording.frame(frame).label(recording.function_of(frame))
-    }
-}
-
 fn seconds(ns: u64) -> String {
     format!("{:.1} s", ns as f64 / 1e9)
 }
@@ -322,8 +232,9 @@ mod tests {
             texts,
             [
                 "out_of_memory: python3 [4242] was killed, since there was no memory left",
+                "full_listen_queue: clients find the queue of a listening socket full",
                 "waiting: 50 % of the time in which its threads have work, they wait: network \
-                 read",
+                 read; it talks most to TCP 10.0.0.3:5432",
                 "throttled: 7 % of the time in which its threads have work, they stand still, \
                  since its CPU quota is used up",
             ]
