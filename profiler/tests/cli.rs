@@ -176,15 +176,21 @@ fn bad_options_are_one_line_and_code_2() {
             "[possible values: cprofile, py-spy]",
         ),
         (
-            "--source disk",
-            "[possible values: on-cpu, gil-wait, off-cpu, wakeup]",
+            "--source swap",
+            "[possible values: on-cpu, wall, off-cpu, blocked, idle, gil-wait, wakeup, syscall, \
+             disk, disk-time, network, page-fault]",
         ),
         ("report a.profile --profile-type memory", "cprofile, py-spy"),
         (
-            "report a.profile --source disk",
-            "on-cpu, gil-wait, off-cpu, wakeup",
+            "report a.profile --source swap",
+            "on-cpu, wall, off-cpu, blocked, idle, gil-wait",
         ),
-        ("--sources disk", "[possible values: on-cpu, off-cpu]"),
+        (
+            "--sources swap",
+            "[possible values: all, on-cpu, off-cpu, syscalls, disk, network, memory]",
+        ),
+        ("--max-overhead 0", "not a percentage"),
+        ("--trace reed", "no system call `reed`"),
         ("--pid 1 --containers web", "cannot be used together"),
     ] {
         refused(&run(words), says);

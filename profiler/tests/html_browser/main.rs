@@ -407,6 +407,12 @@ fn shows_where_wall_time_went() {
     assert_clean(&page);
 }
 
+/// What the page calls a source.
+fn place(source: Source) -> String {
+    let place = Source::ALL.iter().position(|&other| other == source);
+    place.expect("ALL has all").to_string()
+}
+
 #[test]
 fn switches_to_waits_for_the_gil() {
     let recording = waiting_shop();
@@ -434,7 +440,7 @@ fn switches_to_waits_for_the_gil() {
         page.eval("document.getElementById('source-field').hidden"),
         false
     );
-    page.choose_option("filter-source", "1");
+    page.choose_option("filter-source", &place(Source::GilWait));
     assert_eq!(page.number(shown), waited);
     assert_eq!(page.number(ZOOM), waited);
     assert_eq!(page.number(sum), waited);
@@ -447,7 +453,7 @@ fn switches_to_waits_for_the_gil() {
         assert!(section.contains(expected), "{expected}: {section}");
     }
     page.screenshot(&output("shop-gil.png"));
-    page.choose_option("filter-source", "0");
+    page.choose_option("filter-source", &place(Source::OnCpu));
     assert_eq!(page.number(shown), total);
     assert_clean(&page);
 
