@@ -363,7 +363,8 @@ fn waits(folded: &str) -> Result<String> {
     };
     for (function, ending) in TRAFFIC {
         if !moved(function, ending) {
-            bail!("{function} does not end in {ending}");
+            // A stack of few: the one that is due may come before its table.
+            bail!(Measured(format!("{function} does not end in {ending}")));
         }
     }
     Ok(format!("{} kinds of waits", WAITS.len()))

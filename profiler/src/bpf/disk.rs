@@ -90,7 +90,10 @@ impl DiskFacts {
             inode_file_system: needed("inode", "i_sb"),
             inode_names: needed("inode", "i_dentry"),
             file_system_device: needed("super_block", "s_dev"),
-            name_link: needed("dentry", "d_u.d_alias"),
+            // Not in a union any more in 7.2.
+            name_link: btf
+                .offset("dentry", "d_u.d_alias")
+                .unwrap_or_else(|| needed("dentry", "d_alias")),
             name_text: needed("dentry", "d_name.name"),
             large_folio: btf.enumerator("PG_head").unwrap_or(KernelOffsets::ABSENT),
             passes_queue: (btf.tracepoint_arguments("block_rq_issue") == Some(2)).into(),

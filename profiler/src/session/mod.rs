@@ -266,10 +266,11 @@ impl Session {
         self.cpus.restart();
         self.containers.begin();
         self.limits.begin(&self.kernel, &mut self.own_cost);
-        self.sources
-            .open_window(&mut self.kernel, &mut self.containers);
+        // Before: what threads do is counted from the first line of this on.
         self.started = Instant::now();
         self.started_unix = unix_time();
+        self.sources
+            .open_window(&mut self.kernel, &mut self.containers);
         interrupted
     }
 
