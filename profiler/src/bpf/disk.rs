@@ -4,7 +4,6 @@
 use aya::{
     Ebpf, Pod,
     maps::{HashMap, MapData, MapError},
-    programs::RawTracePoint,
 };
 use profiler_ebpf::{
     CacheUse, DiskKey, DiskOffsets, DiskUse, FileKey, FileUse, KernelOffsets, MAX_DISK_CACHE,
@@ -205,22 +204,13 @@ impl Kernel {
         let hooks = facts.hooks();
         for (name, tracepoint) in &hooks {
             if let Err(error) = self.attach_tracepoint(name, tracepoint) {
-                self.leave_disk(&hooks);
+                for (name, _) in &hooks {
+                    self.detach_tracepoint(name);
+                }
                 return Err(error);
             }
         }
         Ok(facts)
-    }
-
-    fn leave_disk(&mut self, hooks: &[(&str, &str)]) {
-        for (name, _) in hooks {
-            if let Some(program) = self.ebpf.program_mut(name)
-                && let Ok(program) = <&mut RawTracePoint>::try_from(program)
-            {
-                // It fails when it was not loaded, which is what we want.
-                let _ = program.unload();
-            }
-        }
     }
 
     /// Counts from now on.

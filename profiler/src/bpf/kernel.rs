@@ -9,7 +9,7 @@ use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
     programs::{
-        PerfEvent, ProgramError, RawTracePoint, TracePoint,
+        PerfEvent, Program, ProgramError, RawTracePoint, TracePoint,
         perf_event::{
             PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
         },
@@ -199,7 +199,7 @@ impl Kernel {
     /// Loads the programs and attaches those that follow processes. Nothing
     /// is sampled yet.
     pub fn load(options: &KernelOptions<'_>) -> Result<(Self, EventRing), KernelError> {
-        let facts = offsets::read(options.cgroup_v1_controller, options.network)?;
+        let facts = offsets::read(options.cgroup_v1_controller, options.network, options.disk)?;
         let sample_period = 1_000_000_000 / options.frequency;
         let settings = Settings {
             offsets: facts.offsets,
@@ -312,27 +312,25 @@ impl Kernel {
             _statistics: statistics,
         };
         kernel.allow_stacks(STACKS_PER_WINDOW)?;
-        kernel.load_sampler()?;
+        kernel.load_sampler(SAMPLER)?;
         for (name, tracepoint) in LIFECYCLE {
             kernel.attach_tracepoint(name, tracepoint)?;
         }
         Ok((kernel, ring))
     }
 
-    fn load_sampler(&mut self) -> Result<(), KernelError> {
-        self.sampler()?
-            .load()
-            .map_err(|source| KernelError::Program {
-                name: SAMPLER,
-                source: source.into(),
-            })
+    /// A program of the object, as what it is.
+    pub(super) fn program<T>(&mut self, name: &'static str) -> Result<&mut T, KernelError>
+    where
+        for<'a> &'a mut T: TryFrom<&'a mut Program>,
+    {
+        program(&mut self.ebpf, name)
     }
 
-    fn sampler(&mut self) -> Result<&mut PerfEvent, KernelError> {
-        self.ebpf
-            .program_mut(SAMPLER)
-            .and_then(|program| program.try_into().ok())
-            .ok_or(KernelError::Incomplete(SAMPLER))
+    pub(super) fn load_sampler(&mut self, name: &'static str) -> Result<(), KernelError> {
+        self.program::<PerfEvent>(name)?
+            .load()
+            .map_err(refused(name))
     }
 
     /// It stays attached until the program is unloaded, or the link detached.
@@ -341,11 +339,7 @@ impl Kernel {
         name: &'static str,
         tracepoint: &str,
     ) -> Result<RawTracePointLinkId, KernelError> {
-        let program: &mut RawTracePoint = self
-            .ebpf
-            .program_mut(name)
-            .and_then(|program| program.try_into().ok())
-            .ok_or(KernelError::Incomplete(name))?;
+        let program: &mut RawTracePoint = self.program(name)?;
         // It may be attached to another already.
         let loaded = match program.fd() {
             Ok(_) => Ok(()),
@@ -353,10 +347,7 @@ impl Kernel {
         };
         loaded
             .and_then(|()| program.attach(tracepoint))
-            .map_err(|source| KernelError::Program {
-                name,
-                source: source.into(),
-            })
+            .map_err(refused(name))
     }
 
     /// Samples `cpu` from now on. Again for a CPU that was offline meanwhile.
@@ -364,7 +355,7 @@ impl Kernel {
         self.stop_sampling(cpu);
         let period = self.sample_period;
         let link = self
-            .sampler()?
+            .program::<PerfEvent>(SAMPLER)?
             .attach(
                 PerfEventConfig::Software(SoftwareEvent::CpuClock),
                 PerfEventScope::AllProcessesOneCpu { cpu },
@@ -385,7 +376,7 @@ impl Kernel {
     pub fn stop_sampling(&mut self, cpu: u32) {
         self.stop_faults(cpu);
         if let Some(link) = self.samplers.remove(&cpu)
-            && let Ok(program) = self.sampler()
+            && let Ok(program) = self.program::<PerfEvent>(SAMPLER)
         {
             // It fails only if the link is gone, which is what we want.
             let _ = program.detach(link);
@@ -446,17 +437,11 @@ impl Kernel {
         let ebpf = &mut self.ebpf;
         tracefs::with(|| {
             for (name, tracepoint) in GIL_HOOKS {
-                let program: &mut TracePoint = ebpf
-                    .program_mut(name)
-                    .and_then(|program| program.try_into().ok())
-                    .ok_or(KernelError::Incomplete(name))?;
+                let program: &mut TracePoint = program(ebpf, name)?;
                 program
                     .load()
                     .and_then(|()| program.attach("syscalls", tracepoint))
-                    .map_err(|source| KernelError::Program {
-                        name,
-                        source: source.into(),
-                    })?;
+                    .map_err(refused(name))?;
             }
             Ok(())
         })
@@ -556,6 +541,23 @@ impl Kernel {
     /// Whether the kernel measures the programs' run time.
     pub fn has_statistics(&self) -> bool {
         self._statistics.is_some()
+    }
+}
+
+fn program<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, KernelError>
+where
+    &'a mut T: TryFrom<&'a mut Program>,
+{
+    ebpf.program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(KernelError::Incomplete(name))
+}
+
+/// The kernel does not want a program.
+pub(super) fn refused(name: &'static str) -> impl FnOnce(ProgramError) -> KernelError {
+    move |source| KernelError::Program {
+        name,
+        source: source.into(),
     }
 }
 

@@ -46,12 +46,7 @@ impl Kernel {
     /// If the kernel refuses the programs; nothing is recorded then.
     pub fn sample_faults(&mut self) -> Result<(), KernelError> {
         for (name, ..) in FAULTS {
-            self.perf_program(name)?
-                .load()
-                .map_err(|source| KernelError::Program {
-                    name,
-                    source: source.into(),
-                })?;
+            self.load_sampler(name)?;
         }
         self.samples_faults = true;
         Ok(())
@@ -61,7 +56,7 @@ impl Kernel {
     pub(super) fn start_faults(&mut self, cpu: u32) -> Result<(), KernelError> {
         for (name, event, period) in FAULTS {
             let link = self
-                .perf_program(name)?
+                .program::<PerfEvent>(name)?
                 .attach(
                     PerfEventConfig::Software(event),
                     PerfEventScope::AllProcessesOneCpu { cpu },
@@ -82,18 +77,11 @@ impl Kernel {
 
     pub(super) fn stop_faults(&mut self, cpu: u32) {
         for (name, link) in self.fault_samplers.remove(&cpu).unwrap_or_default() {
-            if let Ok(program) = self.perf_program(name) {
+            if let Ok(program) = self.program::<PerfEvent>(name) {
                 // It fails only if the link is gone, which is what we want.
                 let _ = program.detach(link);
             }
         }
-    }
-
-    fn perf_program(&mut self, name: &'static str) -> Result<&mut PerfEvent, KernelError> {
-        self.ebpf
-            .program_mut(name)
-            .and_then(|program| program.try_into().ok())
-            .ok_or(KernelError::Incomplete(name))
     }
 
     /// Times how long threads free memory themselves.

@@ -11,7 +11,7 @@ use profiler_ebpf::{
 
 use super::{
     btf::Btf,
-    kernel::{Kernel, KernelError},
+    kernel::{Kernel, KernelError, refused},
 };
 
 /// Hooks that tell of messages, by program and tracepoint (6.3).
@@ -134,21 +134,15 @@ impl Kernel {
         }
         let btf = LoaderBtf::from_sys_fs().map_err(|error| KernelError::Load(error.into()))?;
         for (name, tracepoint) in traced(&settings) {
-            self.tracing(name)?
+            self.program::<BtfTracePoint>(name)?
                 .load(tracepoint, &btf)
-                .map_err(|source| KernelError::Program {
-                    name,
-                    source: source.into(),
-                })?;
+                .map_err(refused(name))?;
         }
         if settings.has_cookies == 0 {
             let name = CALLS.0;
-            self.raw(name)?
+            self.program::<RawTracePoint>(name)?
                 .load()
-                .map_err(|source| KernelError::Program {
-                    name,
-                    source: source.into(),
-                })?;
+                .map_err(refused(name))?;
         }
         Ok(NetworkLimits {
             calls_only: settings.has_cookies == 0,
@@ -160,26 +154,20 @@ impl Kernel {
     pub fn open_network(&mut self) -> Result<(), KernelError> {
         let settings = self.network.settings;
         for (name, _) in traced(&settings) {
-            let program = self.tracing(name)?;
+            let program: &mut BtfTracePoint = self.program(name)?;
             let link = program
                 .attach()
                 .and_then(|id| program.take_link(id))
-                .map_err(|source| KernelError::Program {
-                    name,
-                    source: source.into(),
-                })?;
+                .map_err(refused(name))?;
             self.network.links.push(link.into());
         }
         if settings.has_cookies == 0 {
             let (name, tracepoint) = CALLS;
-            let program = self.raw(name)?;
+            let program: &mut RawTracePoint = self.program(name)?;
             let link = program
                 .attach(tracepoint)
                 .and_then(|id| program.take_link(id))
-                .map_err(|source| KernelError::Program {
-                    name,
-                    source: source.into(),
-                })?;
+                .map_err(refused(name))?;
             self.network.links.push(link.into());
         }
         Ok(())
@@ -188,20 +176,6 @@ impl Kernel {
     /// Counts no more.
     pub fn close_network(&mut self) {
         self.network.links.clear();
-    }
-
-    fn tracing(&mut self, name: &'static str) -> Result<&mut BtfTracePoint, KernelError> {
-        self.ebpf
-            .program_mut(name)
-            .and_then(|program| program.try_into().ok())
-            .ok_or(KernelError::Incomplete(name))
-    }
-
-    fn raw(&mut self, name: &'static str) -> Result<&mut RawTracePoint, KernelError> {
-        self.ebpf
-            .program_mut(name)
-            .and_then(|program| program.try_into().ok())
-            .ok_or(KernelError::Incomplete(name))
     }
 
     /// What each thread that is there has sent and received.

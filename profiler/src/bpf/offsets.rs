@@ -55,8 +55,13 @@ fn any(btf: &Btf<'_>, structure: &str, members: &[&str]) -> u32 {
 }
 
 /// `controller` is the version 1 controller whose cgroup ids are wanted: its
-/// enumerator in `enum cgroup_subsys_id` (`memory_cgrp_id`, …).
-pub fn read(controller: Option<&str>, network: bool) -> Result<KernelFacts, OffsetsError> {
+/// enumerator in `enum cgroup_subsys_id` (`memory_cgrp_id`, …). Facts of the
+/// network and of disks are read if they are wanted.
+pub fn read(
+    controller: Option<&str>,
+    network: bool,
+    disk: bool,
+) -> Result<KernelFacts, OffsetsError> {
     let data = std::fs::read(VMLINUX).map_err(OffsetsError::NoBtf)?;
     let btf = Btf::parse(&data).ok_or(OffsetsError::Damaged)?;
     let member = |structure: &str, path: &str, shown: &'static str| {
@@ -115,7 +120,7 @@ pub fn read(controller: Option<&str>, network: bool) -> Result<KernelFacts, Offs
         has_task_pt_regs: btf.enumerator("BPF_FUNC_task_pt_regs").is_some(),
         has_victim_task: btf.tracepoint_arguments("mark_victim") == Some(2),
         network: network.then(|| Network::of(&btf)),
-        disk: DiskFacts::read(&btf),
+        disk: disk.then(|| DiskFacts::read(&btf)).unwrap_or_default(),
         has_switch_state: btf.tracepoint_arguments("sched_switch") == Some(4),
     })
 }

@@ -5,7 +5,7 @@ use profiler_ebpf::{ThreadClock, Window};
 
 use super::{
     Shared,
-    kernel::{Kernel, KernelError},
+    kernel::{Kernel, KernelError, refused},
 };
 
 const SWITCH: &str = "thread_switch";
@@ -37,18 +37,11 @@ impl Kernel {
 
     fn attach_all(&mut self) -> Result<(), KernelError> {
         let btf = Btf::from_sys_fs().map_err(|error| KernelError::Load(error.into()))?;
-        let program: &mut BtfTracePoint = self
-            .ebpf
-            .program_mut(SWITCH)
-            .and_then(|program| program.try_into().ok())
-            .ok_or(KernelError::Incomplete(SWITCH))?;
+        let program: &mut BtfTracePoint = self.program(SWITCH)?;
         program
             .load("sched_switch", &btf)
             .and_then(|()| program.attach())
-            .map_err(|source| KernelError::Program {
-                name: SWITCH,
-                source: source.into(),
-            })?;
+            .map_err(refused(SWITCH))?;
         for (name, tracepoint) in HOOKS {
             self.attach_tracepoint(name, tracepoint)?;
         }
@@ -86,13 +79,17 @@ impl Kernel {
         Ok(self.window.set(0, Shared(window), 0)?)
     }
 
+    /// Ids of all threads that are followed.
+    pub fn thread_ids(&self) -> Vec<u32> {
+        self.threads.keys().filter_map(|tid| tid.ok()).collect()
+    }
+
     /// The clocks of all threads that are there. One that changes faster than
     /// it can be read is left out.
     pub fn threads(&self) -> Vec<(u32, ThreadClock)> {
-        self.threads
-            .keys()
+        self.thread_ids()
+            .into_iter()
             .filter_map(|tid| {
-                let tid = tid.ok()?;
                 for _ in 0..ATTEMPTS {
                     let clock = self.threads.get(&tid, 0).ok()?.0;
                     if clock.changing == clock.changed {

@@ -16,6 +16,8 @@ mod tables;
 mod vdso;
 mod workers;
 
+use profiler_ebpf::ProcessKey;
+
 pub use executables::{Executable, ExecutableId, Executables, TableState};
 pub use image::{Image, ImageError, Parts};
 pub use maps::{MapsEntry, read_maps};
@@ -27,6 +29,11 @@ pub fn start_ticks(tgid: u32) -> Option<u64> {
     stat_field(&stat_of(&format!("/proc/{tgid}"))?, 22)?
         .parse()
         .ok()
+}
+
+/// Whether a process is there still, and not another with its id.
+pub fn lives(key: ProcessKey) -> bool {
+    start_ticks(key.tgid) == Some(ticks_of(key.start_boottime))
 }
 
 /// What `stat` says behind the name, in the directory in `/proc` of a process or

@@ -17,7 +17,7 @@ use std::{
 };
 
 use crate::{
-    profile::{NoteKind, Recording, Source, Unit},
+    profile::{NoteKind, ProcessId, Recording, Source, Unit},
     views::{Amount, Top, Views, share::share_text, shares, top},
 };
 
@@ -200,6 +200,20 @@ fn findings(recording: &Recording, out: &mut String) -> std::fmt::Result {
         )?;
     }
     writeln!(out)
+}
+
+/// Says how many rows a table does not show.
+fn more(rows: usize, shown: usize, out: &mut String) -> std::fmt::Result {
+    if rows > shown {
+        writeln!(out, "\nand {} more.", rows - shown)?;
+    }
+    Ok(())
+}
+
+/// A process in a table that is not about it alone.
+fn process_name(recording: &Recording, id: ProcessId) -> String {
+    let process = &recording.processes[id as usize];
+    format!("{} {}", code(&process.name), process.pid)
 }
 
 /// What is counted beside the weights.

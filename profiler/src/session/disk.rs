@@ -11,11 +11,12 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{
     files::Paths,
     intake::{Intake, Placed, RawFrame, Total, text},
+    shares::in_proportion,
 };
 use crate::{
     bpf::{DiskFacts, Kernel, Sample},
     containers::Containers,
-    process::{start_ticks, ticks_of},
+    process::lives,
     profile::{
         self, ContainerId, Disk as Found, DiskAccess, DiskOperation, Histogram, Note, NoteKind,
         ProcessId, Source,
@@ -427,10 +428,6 @@ impl Disk {
     }
 }
 
-fn lives(key: ProcessKey) -> bool {
-    start_ticks(key.tgid) == Some(ticks_of(key.start_boottime))
-}
-
 /// Threads of the kernel's work queues; writeback runs on them.
 pub fn is_worker(name: &str) -> bool {
     name.starts_with("kworker/")
@@ -551,13 +548,8 @@ fn settle(intake: &mut Intake, uses: &BTreeMap<(ProcessId, What), Use>) {
 }
 
 fn share_out(intake: &mut Intake, source: Source, stacks: &[(u32, u32, u64)], exact: u64) {
-    let sampled: u128 = stacks.iter().map(|&(.., weight)| u128::from(weight)).sum();
-    let (mut weights, mut given) = (0, 0);
-    for &(thread, stack, weight) in stacks {
-        // Rounded so that they add up.
-        weights += u128::from(weight);
-        let share = (u128::from(exact) * weights / sampled.max(1)) as u64 - given;
-        given += share;
+    let weights: Vec<u64> = stacks.iter().map(|&(.., weight)| weight).collect();
+    for (&(thread, stack, _), share) in stacks.iter().zip(in_proportion(exact, &weights)) {
         if let Some(total) = intake.totals.get_mut(&(source, thread, stack)) {
             total.weight = share;
         }

@@ -71,9 +71,9 @@ impl Memory {
         self.threads.clear();
         self.kills.clear();
         self.before = kernel
-            .threads()
+            .thread_ids()
             .into_iter()
-            .filter_map(|(tid, _)| Some((tid, faults(tid)?)))
+            .filter_map(|tid| Some((tid, faults(tid)?)))
             .collect();
     }
 

@@ -39,7 +39,7 @@ use crate::{
     options::{ContainerScope, RecordOptions},
     own_cost::OwnCost,
     privacy,
-    process::{ProcessTable, start_ticks, ticks_of},
+    process::{ProcessTable, lives, start_ticks},
     profile::{About, FORMAT_VERSION, Note, NoteKind, Recording},
     progress::Progress,
 };
@@ -510,7 +510,7 @@ fn command_line(key: ProcessKey) -> String {
     let Ok(bytes) = std::fs::read(format!("/proc/{}/cmdline", key.tgid)) else {
         return String::new();
     };
-    if start_ticks(key.tgid) != Some(ticks_of(key.start_boottime)) {
+    if !lives(key) {
         return String::new();
     }
     let arguments: Vec<String> = bytes[..bytes.len().min(MAX_COMMAND_LINE)]

@@ -8,6 +8,19 @@ use crate::profile::{Source, ThreadId};
 /// Stacks that end with the same frame, of one thread: those of one exact total.
 type Key = (Source, ThreadId, RawFrame);
 
+/// Parts of a whole in the proportion of weights, rounded so that they add up to
+/// it.
+pub fn in_proportion(whole: u64, weights: &[u64]) -> impl Iterator<Item = u64> {
+    let all: u128 = weights.iter().map(|&weight| u128::from(weight)).sum();
+    let (mut before, mut given) = (0, 0);
+    weights.iter().map(move |&weight| {
+        before += u128::from(weight);
+        let part = (u128::from(whole) * before / all.max(1)) as u64 - given;
+        given += part;
+        part
+    })
+}
+
 /// Recorded stacks, each with its weight.
 pub struct Recorded(FxHashMap<Key, Vec<(u32, u64)>>);
 
@@ -38,14 +51,13 @@ impl Recorded {
     pub fn share_out(&mut self, intake: &mut Intake, key: Key, exact: u64, offered: u64) -> u64 {
         let (source, thread, frame) = key;
         let stacks = self.0.remove(&key).unwrap_or_default();
-        let sampled: u128 = stacks.iter().map(|&(_, weight)| u128::from(weight)).sum();
-        let offered = if sampled == 0 { 0 } else { offered.min(exact) };
-        let (mut weights, mut given) = (0, 0);
-        for &(stack, weight) in &stacks {
-            // Rounded so that they add up.
-            weights += u128::from(weight);
-            let share = (u128::from(offered) * weights / sampled) as u64 - given;
-            given += share;
+        let weights: Vec<u64> = stacks.iter().map(|&(_, weight)| weight).collect();
+        let offered = if weights.iter().all(|&weight| weight == 0) {
+            0
+        } else {
+            offered.min(exact)
+        };
+        for (&(stack, _), share) in stacks.iter().zip(in_proportion(offered, &weights)) {
             if let Some(total) = intake.totals.get_mut(&(source, thread, stack)) {
                 total.weight = share;
             }

@@ -41,32 +41,24 @@ impl Sources {
         wanted: impl Fn(u32) -> bool,
     ) -> Self {
         let asked = options.sources;
-        let calls = if asked.syscalls {
-            SystemCalls::start(kernel, options.trace.as_deref())
-        } else {
-            SystemCalls::default()
-        };
-        let memory = if asked.memory {
-            Memory::start(kernel)
-        } else {
-            Memory::default()
-        };
+        let calls = asked
+            .syscalls
+            .then(|| SystemCalls::start(kernel, options.trace.as_deref()))
+            .unwrap_or_default();
+        let memory = asked
+            .memory
+            .then(|| Memory::start(kernel))
+            .unwrap_or_default();
         // Their hooks need the clocks of threads.
-        let threads = if asked.follow_threads() {
-            Threads::start(kernel, containers, asked.waits, wanted)
-        } else {
-            Threads::default()
-        };
-        let network = if asked.network {
-            NetworkUse::start(kernel)
-        } else {
-            NetworkUse::default()
-        };
-        let disk = if asked.disk {
-            Disk::start(kernel)
-        } else {
-            Disk::default()
-        };
+        let threads = asked
+            .follow_threads()
+            .then(|| Threads::start(kernel, containers, asked.waits, wanted))
+            .unwrap_or_default();
+        let network = asked
+            .network
+            .then(|| NetworkUse::start(kernel))
+            .unwrap_or_default();
+        let disk = asked.disk.then(|| Disk::start(kernel)).unwrap_or_default();
         Self {
             threads,
             calls,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::code;
+use super::{code, more, process_name};
 use crate::{
     profile::{DiskOperation, Histogram, Recording},
     report::text::{bytes, count, duration},
@@ -25,15 +25,7 @@ pub fn disk(recording: &Recording, out: &mut String) -> std::fmt::Result {
         out,
     )?;
     let processes = disk_processes(recording);
-    users(
-        "Process",
-        &processes,
-        |id| {
-            let process = &recording.processes[id as usize];
-            format!("{} {}", code(&process.name), process.pid)
-        },
-        out,
-    )?;
+    users("Process", &processes, |id| process_name(recording, id), out)?;
     files(recording, out)
 }
 
@@ -71,7 +63,7 @@ fn devices(recording: &Recording, out: &mut String) -> std::fmt::Result {
             )?;
         }
     }
-    more(devices.len(), out)
+    more(devices.len(), ROWS, out)
 }
 
 fn users(
@@ -102,7 +94,7 @@ fn users(
             cache_hit_bytes(cache).map_or_else(|| "–".to_owned(), bytes),
         )?;
     }
-    more(rows.len(), out)
+    more(rows.len(), ROWS, out)
 }
 
 fn files(recording: &Recording, out: &mut String) -> std::fmt::Result {
@@ -116,30 +108,21 @@ fn files(recording: &Recording, out: &mut String) -> std::fmt::Result {
     )?;
     writeln!(out, "|:--|:--|:--|:--|--:|--:|--:|")?;
     for file in files.iter().take(ROWS) {
-        let process = &recording.processes[file.process as usize];
         writeln!(
             out,
-            "| {} | {} | {} {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} |",
             code(if file.path.is_empty() {
                 "other files"
             } else {
                 &file.path
             }),
             file.access.title(),
-            code(&process.name),
-            process.pid,
+            process_name(recording, file.process),
             file.operation.name(),
             bytes(file.bytes),
             count(file.requests),
             duration(file.ns),
         )?;
     }
-    more(files.len(), out)
-}
-
-fn more(rows: usize, out: &mut String) -> std::fmt::Result {
-    if rows > ROWS {
-        writeln!(out, "\nand {} more.", rows - ROWS)?;
-    }
-    Ok(())
+    more(files.len(), ROWS, out)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::code;
+use super::{code, more, process_name};
 use crate::{
     profile::Recording,
     report::text::{count, duration},
@@ -36,20 +36,15 @@ pub fn memory(recording: &Recording, out: &mut String) -> std::fmt::Result {
     )?;
     writeln!(out, "|:--|--:|--:|--:|")?;
     for row in rows.iter().take(PROCESSES) {
-        let process = &recording.processes[row.id as usize];
         let sum = &row.sum;
         writeln!(
             out,
-            "| {} {} | {} | {} | {} |",
-            code(&process.name),
-            process.pid,
+            "| {} | {} | {} | {} |",
+            process_name(recording, row.id),
             count(sum.minor_faults.saturating_add(sum.major_faults)),
             count(sum.major_faults),
             duration(sum.reclaim_ns)
         )?;
     }
-    if rows.len() > PROCESSES {
-        writeln!(out, "\nand {} more.", rows.len() - PROCESSES)?;
-    }
-    Ok(())
+    more(rows.len(), PROCESSES, out)
 }

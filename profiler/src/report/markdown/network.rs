@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{NAME_LENGTH, code, prose};
+use super::{NAME_LENGTH, code, more, process_name, prose};
 use crate::{
     profile::{Histogram, Network, Recording, Traffic, Trouble},
     report::{
@@ -36,10 +36,7 @@ pub fn network(recording: &Recording, out: &mut String) -> std::fmt::Result {
         "Process",
         &process_traffic(recording, network),
         PROCESSES,
-        |id| {
-            let process = &recording.processes[id as usize];
-            format!("{} {}", code(&process.name), process.pid)
-        },
+        |id| process_name(recording, id),
         out,
     )?;
     flows(recording, network, out)?;
@@ -70,10 +67,7 @@ fn traffic(
             trouble(row.trouble, row.failed_connects),
         )?;
     }
-    if rows.len() > shown {
-        writeln!(out, "\nand {} more.", rows.len() - shown)?;
-    }
-    Ok(())
+    more(rows.len(), shown, out)
 }
 
 fn flows(recording: &Recording, network: &Network, out: &mut String) -> std::fmt::Result {
@@ -83,7 +77,6 @@ fn flows(recording: &Recording, network: &Network, out: &mut String) -> std::fmt
     )?;
     writeln!(out, "|:--|:--|:--|--:|--:|--:|:--|--:|:--|")?;
     for flow in network.flows.iter().take(FLOWS) {
-        let process = &recording.processes[flow.process as usize];
         let with = peer_text(recording, flow);
         let failed: Vec<String> = flow
             .failed_connects
@@ -99,9 +92,8 @@ fn flows(recording: &Recording, network: &Network, out: &mut String) -> std::fmt
         }
         writeln!(
             out,
-            "| {} {} | {} | {} {} | {} | {} | {} | {} | {} | {troubles} |",
-            code(&process.name),
-            process.pid,
+            "| {} | {} | {} {} | {} | {} | {} | {} | {} | {troubles} |",
+            process_name(recording, flow.process),
             if with.is_empty() {
                 String::new()
             } else {
@@ -116,10 +108,7 @@ fn flows(recording: &Recording, network: &Network, out: &mut String) -> std::fmt
             flow.round_trip_ns.map(duration).unwrap_or_default(),
         )?;
     }
-    if network.flows.len() > FLOWS {
-        writeln!(out, "\nand {} more.", network.flows.len() - FLOWS)?;
-    }
-    Ok(())
+    more(network.flows.len(), FLOWS, out)
 }
 
 fn host(recording: &Recording, network: &Network, out: &mut String) -> std::fmt::Result {

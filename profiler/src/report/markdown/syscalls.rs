@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::code;
+use super::{code, more, process_name};
 use crate::{
     profile::{Recording, SyscallUse, Syscalls},
     report::text::{count, duration},
@@ -50,7 +50,7 @@ pub fn calls(recording: &Recording, out: &mut String) -> std::fmt::Result {
             count(call.in_progress),
         )?;
     }
-    rest(host.calls.len(), CALLS, out)?;
+    more(host.calls.len(), CALLS, out)?;
     writeln!(
         out,
         "\n| Process | System calls | Failed | Time, without waiting for work | Most in |"
@@ -58,7 +58,6 @@ pub fn calls(recording: &Recording, out: &mut String) -> std::fmt::Result {
     writeln!(out, "|:--|--:|--:|--:|:--|")?;
     let processes = process_syscalls(recording);
     for row in processes.iter().take(PROCESSES) {
-        let process = &recording.processes[row.id as usize];
         let named: Vec<String> = row
             .calls
             .iter()
@@ -68,16 +67,15 @@ pub fn calls(recording: &Recording, out: &mut String) -> std::fmt::Result {
             .collect();
         writeln!(
             out,
-            "| {} {} | {} | {} | {} | {} |",
-            code(&process.name),
-            process.pid,
+            "| {} | {} | {} | {} | {} |",
+            process_name(recording, row.id),
             count(row.count()),
             count(row.errors()),
             duration(row.busy_ns()),
             named.join(", ")
         )?;
     }
-    rest(processes.len(), PROCESSES, out)
+    more(processes.len(), PROCESSES, out)
 }
 
 fn named(all: &Syscalls, call: &SyscallUse) -> String {
@@ -96,11 +94,4 @@ fn failures(call: &SyscallUse) -> String {
         .map(|(name, number)| format!("{name} {}", count(*number)))
         .collect();
     kinds.join(", ")
-}
-
-fn rest(rows: usize, shown: usize, out: &mut String) -> std::fmt::Result {
-    if rows > shown {
-        writeln!(out, "\nand {} more.", rows - shown)?;
-    }
-    Ok(())
 }

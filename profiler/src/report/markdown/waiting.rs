@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{code, tenths_of};
+use super::{code, more, process_name, tenths_of};
 use crate::{
     profile::{ActivityClass, Recording},
     report::text::duration,
@@ -32,10 +32,7 @@ pub fn accounts(recording: &Recording, out: &mut String) -> std::fmt::Result {
         "Process",
         &processes,
         PROCESSES,
-        |id| {
-            let process = &recording.processes[id as usize];
-            format!("{} {}", code(&process.name), process.pid)
-        },
+        |id| process_name(recording, id),
         out,
     )
 }
@@ -72,8 +69,5 @@ fn table(
             waits.join(", ")
         )?;
     }
-    if rows.len() > shown {
-        writeln!(out, "\nand {} more.", rows.len() - shown)?;
-    }
-    Ok(())
+    more(rows.len(), shown, out)
 }

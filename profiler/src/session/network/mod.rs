@@ -8,8 +8,8 @@ mod peers;
 mod stacks;
 
 use profiler_ebpf::{
-    AcceptedEvent, Connection as Counted, MAX_CONNECTIONS, NetworkCounter, ProcessKey,
-    ThreadTraffic, TrafficEvent,
+    AcceptedEvent, Connection as Counted, MAX_CONNECTIONS, NetworkCounter, ThreadTraffic,
+    TrafficEvent,
 };
 use rustc_hash::FxHashMap;
 
@@ -17,7 +17,7 @@ use super::intake::{Intake, text as text_of};
 use crate::{
     bpf::{Kernel, NetworkLimits},
     containers::Containers,
-    process::{start_ticks, ticks_of},
+    process::lives,
     profile::{ContainerId, Drop, Network, Note, NoteKind, ProcessId, ThreadId},
 };
 use addresses::Ends;
@@ -69,7 +69,6 @@ impl NetworkUse {
                 network.limits = limits;
             }
             Err(error) => {
-                log::debug!("{error}");
                 network.refused = Some(error.brief());
             }
         }
@@ -368,13 +367,9 @@ fn thread_of(
 /// stands for all of its name that ended.
 fn process_of(counted: &Counted, container: ContainerId, intake: &mut Intake) -> ProcessId {
     let name = || text_of(&counted.process_name);
-    if is_there(counted.process) {
+    if lives(counted.process) {
         intake.quiet_process(counted.process, container, name, super::command_line)
     } else {
         intake.ended_process(counted.process, container, name())
     }
-}
-
-fn is_there(key: ProcessKey) -> bool {
-    start_ticks(key.tgid) == Some(ticks_of(key.start_boottime))
 }

@@ -4,7 +4,10 @@
 use profiler_ebpf::{Direction, ThreadTraffic as Counted, Traffic as CountedTraffic};
 use rustc_hash::FxHashMap;
 
-use super::super::intake::{Intake, RawFrame, Total};
+use super::super::{
+    intake::{Intake, RawFrame, Total},
+    shares::in_proportion,
+};
 use crate::profile::{Source, ThreadId, ThreadTraffic, Traffic};
 
 /// What a thread moved, by [`Direction`].
@@ -67,21 +70,11 @@ pub fn settle(intake: &mut Intake, threads: FxHashMap<ThreadId, Moved>) -> Vec<T
 }
 
 fn share_out(intake: &mut Intake, thread: ThreadId, traffic: Traffic, stacks: &[(u32, u64)]) {
-    let sampled: u128 = stacks.iter().map(|&(_, weight)| u128::from(weight)).sum();
-    let mut weights = 0;
-    let mut given = Traffic::default();
-    for &(stack, weight) in stacks {
-        // Rounded so that they add up.
-        weights += u128::from(weight);
-        let part = |whole: u64, given: &mut u64| {
-            let share = (u128::from(whole) * weights / sampled.max(1)) as u64 - *given;
-            *given += share;
-            share
-        };
-        let total = Total {
-            weight: part(traffic.bytes, &mut given.bytes),
-            count: part(traffic.messages, &mut given.messages),
-        };
+    let weights: Vec<u64> = stacks.iter().map(|&(_, weight)| weight).collect();
+    let bytes = in_proportion(traffic.bytes, &weights);
+    let messages = in_proportion(traffic.messages, &weights);
+    for ((&(stack, _), weight), count) in stacks.iter().zip(bytes).zip(messages) {
+        let total = Total { weight, count };
         intake
             .totals
             .insert((Source::Network, thread, stack), total);
