@@ -233,6 +233,8 @@ pub struct InFlight {
     pub sample_time: u64,
     /// What it adds to [`DiskUse::residual`].
     pub amount: u64,
+    /// Bytes that are not done yet.
+    pub left: u64,
     pub tid: u32,
     /// Of the one that is being filled in, not zero.
     pub busy: u32,
@@ -277,9 +279,6 @@ pub struct CacheUse {
 /// Bytes that a stack stands for at least, unless a request is the first of its
 /// kind.
 pub const DISK_PERIOD_BYTES: u64 = 128 << 10;
-/// Stacks of requests in a window and CPU: 1000 a second, and as many again of
-/// who has not had one for long.
-pub const DISK_STACKS_PER_WINDOW: u64 = 50;
 /// Entries of `DISK_USES`, `DISK_FILES`, `DISK_CACHE` and `DISK_REQUESTS`, while
 /// disk requests are recorded.
 pub const MAX_DISK_USES: usize = 1 << 12;

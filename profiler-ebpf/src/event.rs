@@ -58,12 +58,10 @@ pub enum Source {
     Syscall = 4,
     /// A disk request is made. Weight: bytes.
     Disk = 5,
-    /// A disk request is done. Weight: nanoseconds since it was made.
-    DiskTime = 6,
     /// A message was sent or received. Weight: bytes.
-    Network = 7,
+    Network = 6,
     /// A page fault. Weight: bytes.
-    PageFault = 8,
+    PageFault = 7,
 }
 
 impl Source {
@@ -75,7 +73,6 @@ impl Source {
             Self::Wakeup,
             Self::Syscall,
             Self::Disk,
-            Self::DiskTime,
             Self::Network,
             Self::PageFault,
         ]
@@ -429,27 +426,24 @@ pub enum Counter {
     ThreadsLost = 11,
     /// Stacks of threads that woke others.
     Wakeups = 12,
-    /// Stacks of system calls.
-    CallStacks = 13,
-    /// Stacks of page faults.
-    FaultStacks = 14,
-    /// Stacks of threads that sent or received.
-    NetworkStacks = 15,
     /// Stacks of disk requests.
-    DiskStacks = 16,
+    DiskStacks = 13,
     /// Disk requests that were due with their stack, but too many others were.
-    DiskThinned = 17,
+    DiskThinned = 14,
     /// Disk requests that found the table of requests or of processes full:
     /// they are not accounted for.
-    DiskRequestsLost = 18,
+    DiskRequestsLost = 15,
     /// Disk requests whose file found the table of files full.
-    DiskFilesLost = 19,
+    DiskFilesLost = 16,
     /// Bytes of the page cache that found the table of processes full.
-    DiskCacheLost = 20,
+    DiskCacheLost = 17,
+    /// Disk requests whose completion was not seen: their structure was used
+    /// for another. They count, without their times.
+    DiskEndsUnseen = 18,
 }
 
 impl Counter {
-    pub const COUNT: usize = 21;
+    pub const COUNT: usize = 19;
     /// Outcomes of the sampling clock's stacks are counted behind the named
     /// counters.
     pub const OUTCOMES: u32 = Self::COUNT as u32;

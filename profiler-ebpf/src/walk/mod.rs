@@ -120,6 +120,13 @@ pub struct Returned<'a> {
     pub called: u64,
 }
 
+impl Returned<'_> {
+    #[inline(always)]
+    fn waited(&self) -> bool {
+        self.blocked | self.queued != 0
+    }
+}
+
 impl Context<'_> {
     /// Which of the two records of this CPU is the hook's.
     #[inline(always)]
@@ -160,16 +167,19 @@ pub fn record(
     weight: u64,
     told: Told<'_>,
 ) -> u64 {
-    count(match source {
-        Source::OnCpu => Counter::Samples,
-        Source::GilWait => Counter::GilWaits,
-        Source::OffCpu => Counter::Waits,
-        Source::Wakeup => Counter::Wakeups,
-        Source::PageFault => Counter::FaultStacks,
-        Source::Network => Counter::NetworkStacks,
-        Source::Disk | Source::DiskTime => Counter::DiskStacks,
-        _ => Counter::CallStacks,
-    } as u32);
+    let counter = match (source, &told) {
+        (Source::OnCpu, _) => Some(Counter::Samples),
+        (Source::GilWait, _) => Some(Counter::GilWaits),
+        // Or it is the stack of a system call that did not wait.
+        (Source::OffCpu, Told::Returned(returned)) if !returned.waited() => None,
+        (Source::OffCpu, _) => Some(Counter::Waits),
+        (Source::Wakeup, _) => Some(Counter::Wakeups),
+        (Source::Disk, _) => Some(Counter::DiskStacks),
+        _ => None,
+    };
+    if let Some(counter) = counter {
+        count(counter as u32);
+    }
     let slot = context.slot();
     let Some(record) = RECORDS.get_ptr_mut(slot) else {
         return 0;
@@ -191,7 +201,7 @@ pub fn record(
         kernel_stack(&context, record, OWN_FRAMES);
     }
     if let Told::Returned(returned) = &told
-        && returned.blocked | returned.queued != 0
+        && returned.waited()
     {
         blocked_kernel_stack(returned.clock, record);
     }
@@ -236,7 +246,6 @@ pub fn record(
             record.header.weight = returned.called;
             record.header.activity = returned.clock.last_call;
             if returned.called != 0 {
-                count(Counter::CallStacks as u32);
                 send(record);
             }
         }

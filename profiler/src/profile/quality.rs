@@ -45,6 +45,10 @@ pub struct Quality {
     /// Folios of the page cache whose process found a table full.
     #[serde(default)]
     pub disk_cache_lost: u64,
+    /// Disk requests whose completion was not seen: they count, without their
+    /// times.
+    #[serde(default)]
+    pub disk_ends_unseen: u64,
     /// How the walks of user stacks ended: every outcome that occurred.
     pub outcomes: Vec<OutcomeCount>,
     /// The same, for each runtime.

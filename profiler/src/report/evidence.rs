@@ -275,6 +275,10 @@ pub fn quality_lines(recording: &Recording) -> Vec<Line> {
             "Folios of the page cache without their process",
             quality.disk_cache_lost,
         ),
+        (
+            "Disk requests whose completion was not seen: counted, without their times",
+            quality.disk_ends_unseen,
+        ),
         ("Process and cgroup events lost", quality.events_lost),
         ("Kernel stacks that failed", quality.kernel_stacks_failed),
         ("Samples without a free record", quality.records_busy),

@@ -33,14 +33,12 @@ const COUNTERS: [Counter; Counter::COUNT] = [
     Counter::WaitsThinned,
     Counter::ThreadsLost,
     Counter::Wakeups,
-    Counter::CallStacks,
-    Counter::FaultStacks,
-    Counter::NetworkStacks,
     Counter::DiskStacks,
     Counter::DiskThinned,
     Counter::DiskRequestsLost,
     Counter::DiskFilesLost,
     Counter::DiskCacheLost,
+    Counter::DiskEndsUnseen,
 ];
 
 /// Identifier and meaning of an outcome.
@@ -170,6 +168,7 @@ impl Baseline {
             disk_requests_lost: since(Counter::DiskRequestsLost),
             disk_files_lost: since(Counter::DiskFilesLost),
             disk_cache_lost: since(Counter::DiskCacheLost),
+            disk_ends_unseen: since(Counter::DiskEndsUnseen),
             outcomes,
             ..Quality::default()
         })

@@ -142,7 +142,6 @@ impl Intake {
             profiler_ebpf::Source::Wakeup => Source::Wakeup,
             profiler_ebpf::Source::Syscall => Source::Syscall,
             profiler_ebpf::Source::Disk => Source::Disk,
-            profiler_ebpf::Source::DiskTime => Source::DiskTime,
             profiler_ebpf::Source::Network => Source::Network,
             profiler_ebpf::Source::PageFault => Source::PageFault,
         };
