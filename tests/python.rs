@@ -390,12 +390,13 @@ fn waits_for_the_lock() -> Result<()> {
 }
 
 fn check_waits(python: &Interpreter) -> Result<()> {
-    let mut target = python.start(&programs::source("lock.py"), &["9"])?;
+    let mut target = python.start(&programs::source("lock.py"), &[])?;
     std::thread::sleep(Duration::from_millis(1000));
     let pid = target.pid();
     let before = Threads::of(pid)?;
     let recorded = Recorded::of(&["--pid", &pid.to_string()])?;
     let (tid, blocked) = Threads::of(pid)?.busiest_since(&before)?;
+    target.signal(libc::SIGTERM);
     let said: serde_json::Value =
         serde_json::from_str(&output_of(&mut target, Duration::from_secs(20))?)?;
     let number = |name: &str| said[name].as_f64().unwrap_or_default();
@@ -410,7 +411,7 @@ fn check_waits(python: &Interpreter) -> Result<()> {
         .iter()
         .find(|thread| thread["tid"] == tid)
         .and_then(|thread| thread["percent_of_wall_time"].as_f64())
-        .context("no waits of the busy thread")?;
+        .with_context(|| format!("no waits of the busy thread {tid}: {process}"))?;
     println!(
         "CPython {}: {found:.1} % found, {:.1} to {:.1} % by schedstat, held {held:.1} %",
         python.name, blocked.0, blocked.1
