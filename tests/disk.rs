@@ -17,6 +17,7 @@ use tests::{
     process,
     process::Process,
     profiler, programs,
+    recording::Recording,
     stack::{Stack, docker},
 };
 
@@ -189,54 +190,33 @@ impl Worker {
     }
 }
 
-struct Recording {
+struct Recorded {
     report: Value,
     bytes: Folded,
     time: Folded,
 }
 
-impl Recording {
+impl Recorded {
     /// Records the whole host while `work` is done.
     fn during<T>(work: impl FnOnce() -> Result<T>) -> Result<(Self, T)> {
         Self::of(profiler::command(), work)
     }
 
     /// The same with a profiler of another view of the host.
-    fn of<T>(mut profiler: Command, work: impl FnOnce() -> Result<T>) -> Result<(Self, T)> {
-        let scratch = tempfile::tempdir()?;
-        let saved = scratch.path().join("x.profile");
-        let mut recording = Process::spawn(
-            profiler
-                .args(["--mode", "system", "--sources", "disk", "--duration", "120"])
-                .arg("--output")
-                .arg(&saved)
-                .env("RUST_LOG", "profiler=info")
-                .stderr(Stdio::piped()),
-        )?;
-        let messages = recording.child().stderr.take().context("no messages")?;
-        let mut messages = BufReader::new(messages);
-        let mut line = String::new();
-        while !line.contains("warmed up") {
-            line.clear();
-            ensure!(messages.read_line(&mut line)? > 0, "it does not record");
-        }
-        // Whatever else it says is read, so that it can go on.
-        std::thread::spawn(move || std::io::copy(&mut messages, &mut std::io::sink()));
-        std::thread::sleep(Duration::from_millis(500));
+    fn of<T>(profiler: Command, work: impl FnOnce() -> Result<T>) -> Result<(Self, T)> {
+        let recording = Recording::begin(profiler, &["--sources", "disk"])?;
         let done = work()?;
-        recording.signal(libc::SIGINT);
-        let status = recording.wait(Duration::from_secs(60))?;
-        ensure!(status.success(), "the profiler ended with {status}");
+        let (report, saved) = recording.end()?;
         let folded = |source| -> Result<Folded> {
             let options = ["--format", "folded", "--source", source];
             Folded::parse(&profiler::render_with(&saved, &options)?)
         };
-        let recording = Self {
-            report: serde_json::from_str(&profiler::render(&saved, "json")?)?,
+        let recorded = Self {
+            report,
             bytes: folded("disk")?,
             time: folded("disk-time")?,
         };
-        Ok((recording, done))
+        Ok((recorded, done))
     }
 
     fn rows(&self, table: &str) -> impl Iterator<Item = &Value> {
@@ -293,7 +273,7 @@ fn two_processes() -> Result<()> {
     let mut cached = Worker::start("cached", &cached_path)?;
     disk.sync()?;
     let before = (disk.counters()?, direct.io()?, cached.io()?);
-    let (recording, calls) = Recording::during(|| {
+    let (recording, calls) = Recorded::during(|| {
         let calls = (direct.work()?, cached.work()?);
         disk.sync()?;
         Ok(calls)
@@ -397,7 +377,7 @@ fn check_cache(found: &Value, moved: [u64; 2]) -> Result<()> {
     Ok(())
 }
 
-fn check_files(recording: &Recording, process: u32, path: &Path, access: &str) -> Result<()> {
+fn check_files(recording: &Recorded, process: u32, path: &Path, access: &str) -> Result<()> {
     let row = recording.process(process)?;
     for name in ["read", "write"] {
         let found: u64 = recording
@@ -421,7 +401,7 @@ fn check_files(recording: &Recording, process: u32, path: &Path, access: &str) -
 }
 
 fn check_stacks(
-    recording: &Recording,
+    recording: &Recorded,
     device: &str,
     calls: &(Vec<Calls>, Vec<Calls>),
 ) -> Result<()> {
@@ -478,7 +458,7 @@ fn buffered_writes_and_who_made_them() -> Result<()> {
     let mut worker = Worker::start("dirty", &path)?;
     disk.sync()?;
     let before = worker.io()?;
-    let (recording, _) = Recording::during(|| {
+    let (recording, _) = Recorded::during(|| {
         worker.work()?;
         disk.sync()
     })?;
@@ -529,7 +509,7 @@ fn short_lived_processes() -> Result<()> {
     };
     dd()?;
     disk.sync()?;
-    let (recording, ()) = Recording::during(|| {
+    let (recording, ()) = Recorded::during(|| {
         for _ in 0..PROCESSES {
             dd()?;
         }
@@ -579,7 +559,7 @@ fn fio_in_a_container(version: Version) -> Result<()> {
     )?;
     disk.sync()?;
     let stack = Stack::start_empty(version, Path::new(HOLDER))?;
-    let (recording, said) = Recording::of(stack.command(&profiler::binary()), || {
+    let (recording, said) = Recorded::of(stack.command(&profiler::binary()), || {
         // It stays for a while: its name is asked of the engine.
         let script = format!(
             "chroot /host fio --name=job --filename={} --rw=randrw --bs=16k --direct=1 \

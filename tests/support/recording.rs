@@ -1,7 +1,7 @@
 //! A recording of the whole host that goes on while a test does something.
 use std::{
     io::{BufRead, BufReader, Read},
-    process::Stdio,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -18,15 +18,21 @@ pub struct Recording {
 
 impl Recording {
     pub fn start(options: &[&str]) -> Result<Self> {
+        Self::begin(profiler::command(), options)
+    }
+
+    /// By a profiler with another view of the host.
+    pub fn begin(mut profiler: Command, options: &[&str]) -> Result<Self> {
         let saved = tempfile::Builder::new()
             .suffix(".profile")
             .tempfile()?
             .into_temp_path();
         let mut process = Process::spawn(
-            profiler::command()
-                .args(["--mode", "system", "--duration", "60", "-v", "--output"])
+            profiler
+                .args(["--mode", "system", "--duration", "120", "--output"])
                 .arg(&*saved)
                 .args(options)
+                .env("RUST_LOG", "profiler=info")
                 .stderr(Stdio::piped()),
         )?;
         let messages = process.child().stderr.take().context("its messages")?;

@@ -54,6 +54,11 @@ const TEST: &[Need] = &[
         packages: &[&["fio"]],
     },
     Need {
+        why: "network traffic in known amounts",
+        proof: Proof::Tool("iperf3"),
+        packages: &[&["iperf3"]],
+    },
+    Need {
         why: "a file system of a test's own",
         proof: Proof::Tool("mkfs.ext4"),
         packages: &[&["e2fsprogs"]],
