@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use thiserror::Error;
 
-use crate::profile::{Note, NoteKind};
+use crate::profile::Note;
 
 pub const DEFAULT_DURATION: Duration = Duration::from_secs(60);
 pub const DEFAULT_FREQUENCY: u64 = 99;
@@ -125,10 +125,7 @@ impl RecordOptions {
              databases; the CPU time of their processes is in the system part",
         ]
         .into_iter()
-        .map(|text| Note {
-            kind: NoteKind::Missing,
-            text: text.to_string(),
-        })
+        .map(Note::missing)
         .collect()
     }
 

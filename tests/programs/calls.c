@@ -12,22 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common.h"
+
 enum { PAIRS = 20000, MISSING = 700, BAD = 300, NAPS = 40, NAP_MS = 9 };
-
-static void check(int ok, const char *what)
-{
-	if (!ok) {
-		perror(what);
-		exit(1);
-	}
-}
-
-static int64_t now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ll + t.tv_nsec;
-}
 
 static int by_size(const void *a, const void *b)
 {

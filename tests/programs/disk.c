@@ -13,24 +13,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common.h"
+
 enum { LARGE = 512 << 10, SMALL = 64 << 10 };
 
 static char *buffer;
-
-static void check(int ok, const char *what)
-{
-	if (!ok) {
-		perror(what);
-		exit(1);
-	}
-}
-
-static int64_t now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ll + t.tv_nsec;
-}
 
 static int compare(const void *a, const void *b)
 {

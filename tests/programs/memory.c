@@ -10,15 +10,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, NEW_PAGES = 20000, FILE_PAGES = 1500 };
+#include "common.h"
 
-static void check(int ok, const char *what)
-{
-	if (!ok) {
-		perror(what);
-		exit(1);
-	}
-}
+enum { PAGE = 4096, NEW_PAGES = 20000, FILE_PAGES = 1500 };
 
 __attribute__((noinline)) static void touch_new(int pages)
 {

@@ -13,23 +13,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common.h"
+
 static int there[2], back[2];
 static int64_t end;
-
-static void check(int ok, const char *what)
-{
-	if (!ok) {
-		perror(what);
-		exit(1);
-	}
-}
-
-static int64_t now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ll + t.tv_nsec;
-}
 
 static void begin(const char *name, int cpu)
 {

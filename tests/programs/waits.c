@@ -17,22 +17,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common.h"
+
 enum { WAIT_MS = 70, BURN_MS = 3 };
-
-static void check(int ok, const char *what)
-{
-	if (!ok) {
-		perror(what);
-		exit(1);
-	}
-}
-
-static int64_t now(clockid_t clock)
-{
-	struct timespec t;
-	clock_gettime(clock, &t);
-	return t.tv_sec * 1000000000ll + t.tv_nsec;
-}
 
 static void pause_ms(int milliseconds)
 {
@@ -43,8 +30,8 @@ static void pause_ms(int milliseconds)
 
 __attribute__((noinline)) static void burn(int milliseconds)
 {
-	int64_t end = now(CLOCK_THREAD_CPUTIME_ID) + milliseconds * 1000000ll;
-	while (now(CLOCK_THREAD_CPUTIME_ID) < end) {
+	int64_t end = clock_ns(CLOCK_THREAD_CPUTIME_ID) + milliseconds * 1000000ll;
+	while (clock_ns(CLOCK_THREAD_CPUTIME_ID) < end) {
 	}
 }
 

@@ -44,3 +44,20 @@ pub struct Note {
     /// One line: what, why, and what to do about it.
     pub text: String,
 }
+
+impl Note {
+    /// Something that the report does not have.
+    pub fn missing(text: impl Into<String>) -> Self {
+        Self {
+            kind: NoteKind::Missing,
+            text: text.into(),
+        }
+    }
+
+    pub fn info(text: impl Into<String>) -> Self {
+        Self {
+            kind: NoteKind::Info,
+            text: text.into(),
+        }
+    }
+}

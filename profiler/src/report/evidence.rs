@@ -2,7 +2,7 @@
 //! they can be trusted, what they cost.
 
 use crate::{
-    profile::{Activity, Note, NoteKind, OutcomeCount, Quality, Recording, Source},
+    profile::{Activity, Note, OutcomeCount, Quality, Recording, Source},
     views::{Views, share::percent as part_of},
 };
 
@@ -357,10 +357,7 @@ pub fn cost_lines(recording: &Recording) -> Vec<Line> {
 pub fn notes(recording: &Recording, selection: Selection) -> Vec<Note> {
     let mut notes = Vec::new();
     if Views::new(recording, selection.source).is_empty() {
-        notes.push(Note {
-            kind: NoteKind::Missing,
-            text: no_samples(recording, selection),
-        });
+        notes.push(Note::missing(no_samples(recording, selection)));
     }
     notes.extend(recording.notes.iter().cloned());
     notes

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::{
-    profile::{Note, NoteKind, Recording, Source},
+    profile::{Note, Recording, Source},
     views::{Kept, interpreted},
 };
 
@@ -62,15 +62,12 @@ impl Selection {
             ProfileType::PySpy => {
                 let mut shorter = interpreted(recording, Kept::Python);
                 let (kept, all) = (shorter.total(Source::OnCpu), recording.total(Source::OnCpu));
-                shorter.notes.push(Note {
-                    kind: NoteKind::Info,
-                    text: format!(
-                        "Only Python frames are shown (--profile-type py-spy): {} of {} of CPU \
+                shorter.notes.push(Note::info(format!(
+                    "Only Python frames are shown (--profile-type py-spy): {} of {} of CPU \
                          time ran no Python and is left out.",
-                        duration(all - kept),
-                        duration(all)
-                    ),
-                });
+                    duration(all - kept),
+                    duration(all)
+                )));
                 Cow::Owned(shorter)
             }
         }

@@ -9,7 +9,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::intake::RawProcess;
 use crate::{
     bpf::{Kernel, Sample},
-    profile::{LockUse, Note, NoteKind},
+    profile::{LockUse, Note},
 };
 
 /// The hooks are attached with the first process that has a lock.
@@ -98,19 +98,15 @@ impl Locks {
         notes: &mut Vec<Note>,
     ) -> Vec<LockUse> {
         if let Hooks::Refused(why) = &self.hooks {
-            notes.push(Note {
-                kind: NoteKind::Missing,
-                text: format!("waits for Python's GIL are not measured: {why}"),
-            });
+            notes.push(Note::missing(format!(
+                "waits for Python's GIL are not measured: {why}"
+            )));
         }
         if self.not_taken > 0 {
-            notes.push(Note {
-                kind: NoteKind::Missing,
-                text: format!(
-                    "a process has more than {LOCKS_PER_PROCESS} interpreters with a GIL of \
+            notes.push(Note::missing(format!(
+                "a process has more than {LOCKS_PER_PROCESS} interpreters with a GIL of \
                      their own: waits for the others are not measured"
-                ),
-            });
+            )));
         }
         (0..)
             .zip(processes)

@@ -13,9 +13,7 @@ use crate::{
     bpf::Kernel,
     containers::Containers,
     process::{stat_field, stat_of},
-    profile::{
-        ContainerId, HostMemory, MemoryUse, Note, NoteKind, OomKill, Source, ThreadId, ThreadMemory,
-    },
+    profile::{ContainerId, HostMemory, MemoryUse, Note, OomKill, Source, ThreadId, ThreadMemory},
 };
 
 /// What a fault brings in, but for huge pages.
@@ -142,10 +140,7 @@ impl Memory {
         intake: &mut Intake,
         notes: &mut Vec<Note>,
     ) -> Option<MemoryUse> {
-        notes.extend(self.missing.drain(..).map(|text| Note {
-            kind: NoteKind::Missing,
-            text,
-        }));
+        notes.extend(self.missing.drain(..).map(Note::missing));
         if !self.recorded {
             return None;
         }
@@ -180,14 +175,11 @@ impl Memory {
                 .saturating_sub(before.huge_page_faults),
         };
         if host.huge_page_faults > 0 {
-            notes.push(Note {
-                kind: NoteKind::Info,
-                text: format!(
-                    "{} page faults of the host brought in a huge page: in the stacks of page \
+            notes.push(Note::info(format!(
+                "{} page faults of the host brought in a huge page: in the stacks of page \
                      faults each counts as {PAGE} bytes",
-                    host.huge_page_faults
-                ),
-            });
+                host.huge_page_faults
+            )));
         }
         Some(MemoryUse {
             threads: self.threads.into_values().collect(),

@@ -5,12 +5,7 @@ use std::time::{Duration, Instant};
 use profiler_ebpf::STACKS_PER_WINDOW;
 
 use super::{cpus::Cpus, syscalls::SystemCalls};
-use crate::{
-    bpf::Kernel,
-    options::RecordOptions,
-    own_cost::OwnCost,
-    profile::{Note, NoteKind},
-};
+use crate::{bpf::Kernel, options::RecordOptions, own_cost::OwnCost, profile::Note};
 
 /// Rates are not raised again until the cost is this much below the limit: a
 /// step doubles them.
@@ -77,26 +72,20 @@ impl Limits {
         let guard = self.guard.as_mut().filter(|_| calls.counts())?;
         let share = guard.check(kernel, cpus.count())?;
         calls.stop(kernel, now);
-        Some(Note {
-            kind: NoteKind::Missing,
-            text: format!(
-                "system calls were counted for the first {:.1} s only: there were so many that it \
+        Some(Note::missing(format!(
+            "system calls were counted for the first {:.1} s only: there were so many that it \
                  took {:.1} % of the host's CPU time; --sources all,syscalls counts them whatever \
                  it takes, --trace fewer of them",
-                now.as_secs_f64(),
-                100.0 * share
-            ),
-        })
+            now.as_secs_f64(),
+            100.0 * share
+        )))
     }
 
     /// What a reader must know at the end.
     pub fn note(&self) -> Option<Note> {
         let overhead = self.overhead.as_ref()?;
         let text = overhead.note(self.lowered, &self.left_out)?;
-        Some(Note {
-            kind: NoteKind::Info,
-            text,
-        })
+        Some(Note::info(text))
     }
 }
 

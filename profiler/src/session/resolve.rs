@@ -15,8 +15,8 @@ use super::{
 use crate::{
     process::{Executable, ExecutableId, ProcessTable},
     profile::{
-        Builder, Frame, FrameId, FrameKind, Function, Module, ModuleId, Note, NoteKind, Process,
-        Recording, Sample, StackId, Thread,
+        Builder, Frame, FrameId, FrameKind, Function, Module, ModuleId, Note, Process, Recording,
+        Sample, StackId, Thread,
     },
     symbolize::{
         self, ExecutableFile, OriginalFrame, PerfMap, Resolved, Symbol, Symbolizer, open_root,
@@ -93,10 +93,7 @@ impl Resolver<'_> {
                 ..Resolved::default()
             },
         };
-        notes.extend(resolved.notices.into_iter().map(|text| Note {
-            kind: NoteKind::Missing,
-            text,
-        }));
+        notes.extend(resolved.notices.into_iter().map(Note::missing));
         let path = executable.path.display().to_string();
         let file_name = Path::new(&path)
             .file_name()
@@ -135,10 +132,9 @@ impl Resolver<'_> {
             return;
         }
         let symbols = self.symbolizer.kernel(&addresses).unwrap_or_else(|error| {
-            notes.push(Note {
-                kind: NoteKind::Missing,
-                text: format!("no names for kernel frames: {error}"),
-            });
+            notes.push(Note::missing(format!(
+                "no names for kernel frames: {error}"
+            )));
             vec![None; addresses.len()]
         });
         for (address, symbol) in addresses.into_iter().zip(symbols) {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     bpf::Kernel,
-    profile::{ActivityClass, Histogram, Note, NoteKind, Source, SyscallUse, Syscalls, ThreadId},
+    profile::{ActivityClass, Histogram, Note, Source, SyscallUse, Syscalls, ThreadId},
     syscalls::{error_name, name},
 };
 
@@ -135,10 +135,9 @@ impl SystemCalls {
         notes: &mut Vec<Note>,
     ) -> Option<Syscalls> {
         if let Some(why) = &self.refused {
-            notes.push(Note {
-                kind: NoteKind::Missing,
-                text: format!("system calls are not counted: {why}"),
-            });
+            notes.push(Note::missing(format!(
+                "system calls are not counted: {why}"
+            )));
         }
         if !self.counted {
             return None;
@@ -159,13 +158,10 @@ impl SystemCalls {
             self.add(None, number, &calls);
         }
         if without_thread > 0 {
-            notes.push(Note {
-                kind: NoteKind::Missing,
-                text: format!(
-                    "{without_thread} system calls are counted for the host only: \
+            notes.push(Note::missing(format!(
+                "{without_thread} system calls are counted for the host only: \
                      the table of calls was full"
-                ),
-            });
+            )));
         }
         for &(_, thread, ref clock) in &followed.clocks {
             if self.stopped.is_some() || clock.call == NO_CALL || !self.is_wanted(clock.call) {

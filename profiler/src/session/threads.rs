@@ -21,7 +21,7 @@ use crate::{
     bpf::Kernel,
     containers::Containers,
     process::{start_ticks, stat_field, stat_of},
-    profile::{self, ContainerId, Note, NoteKind, ThreadAccount, ThreadId},
+    profile::{self, ContainerId, Note, ThreadAccount, ThreadId},
 };
 
 /// `PF_KTHREAD`, include/linux/sched.h.
@@ -168,10 +168,7 @@ impl Threads {
         notes: &mut Vec<Note>,
     ) -> Followed {
         let mut note = |text: String| {
-            notes.push(Note {
-                kind: NoteKind::Missing,
-                text,
-            });
+            notes.push(Note::missing(text));
         };
         if let Some(why) = &self.refused {
             note(format!("waiting is not recorded: {why}"));

@@ -172,10 +172,9 @@ pub fn plain() -> Recording {
                 run_count: 24_000,
             }],
         },
-        notes: vec![Note {
-            kind: NoteKind::Missing,
-            text: "JavaScript of pid 99 was not walked: node 10 is too old".into(),
-        }],
+        notes: vec![Note::missing(
+            "JavaScript of pid 99 was not walked: node 10 is too old",
+        )],
         ..Recording::default()
     };
     let libc = builder.module(Module {

@@ -18,7 +18,7 @@ use crate::{
     bpf::{Kernel, NetworkLimits},
     containers::Containers,
     process::lives,
-    profile::{ContainerId, Drop, Network, Note, NoteKind, ProcessId, ThreadId},
+    profile::{ContainerId, Drop, Network, Note, ProcessId, ThreadId},
 };
 use addresses::Ends;
 use namespaces::Namespaces;
@@ -173,10 +173,7 @@ impl NetworkUse {
         notes: &mut Vec<Note>,
     ) -> Option<Network> {
         if let Some(why) = &self.refused {
-            notes.push(Note {
-                kind: NoteKind::Missing,
-                text: format!("the network is not recorded: {why}"),
-            });
+            notes.push(Note::missing(format!("the network is not recorded: {why}")));
         }
         if !self.opened {
             return None;
@@ -274,10 +271,7 @@ impl NetworkUse {
 
     fn note(&self, network: &Network, notes: &mut Vec<Note>) {
         let mut note = |text: String| {
-            notes.push(Note {
-                kind: NoteKind::Missing,
-                text,
-            });
+            notes.push(Note::missing(text));
         };
         if self.limits.calls_only {
             note(
