@@ -48,6 +48,25 @@ pub fn switch(preempted: bool, state: u32, previous: Task, next: *mut task_struc
     go_on(next, now, window);
 }
 
+/// Whether a thread's time is accounted for: asked of the gate when it is first
+/// met.
+#[inline(always)]
+pub fn is_wanted(clock: &mut ThreadClock, task: impl FnOnce() -> Task) -> bool {
+    if clock.state == thread_state::NOT_WANTED {
+        return false;
+    }
+    if clock.process.tgid == 0 {
+        let task = task();
+        let tgid = task.tgid();
+        if !gate::wanted(task, tgid) {
+            clock.state = thread_state::NOT_WANTED;
+            return false;
+        }
+        identify(clock, task, tgid);
+    }
+    true
+}
+
 #[inline(always)]
 fn stop(task: Task, blocks: bool, state: u32, now: u64, window: &Window) {
     let tid = task.tid();
@@ -56,16 +75,8 @@ fn stop(task: Task, blocks: bool, state: u32, now: u64, window: &Window) {
     };
     // SAFETY: the map returned it; a thread's hooks never run at the same time.
     let clock = unsafe { &mut *clock };
-    if clock.state == thread_state::NOT_WANTED {
+    if !is_wanted(clock, || task) {
         return;
-    }
-    if clock.process.tgid == 0 {
-        let tgid = task.tgid();
-        if !gate::wanted(task, tgid) {
-            clock.state = thread_state::NOT_WANTED;
-            return;
-        }
-        identify(clock, task, tgid);
     }
     begin(clock);
     charge(clock, Activity::OnCpu, window.part(clock.since, now));

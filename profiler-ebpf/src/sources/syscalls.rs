@@ -6,7 +6,7 @@
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns};
 use profiler_ebpf::{
     CALL_NUMBERS, CallKey, ERROR_KINDS, HISTOGRAM_BUCKETS, MAX_ERRNO, NO_CALL, OTHER_CALL,
-    ThreadClock, Window, bucket, thread_state,
+    ThreadClock, Window, bucket,
 };
 
 use super::{
@@ -14,7 +14,6 @@ use super::{
     sched,
 };
 use crate::{
-    gate,
     maps::{CALLS, CALLS_WANTED, CALLS_WITHOUT_ROOM, NEW_CALLS, THREADS},
     task::Task,
     walk::registers,
@@ -37,17 +36,8 @@ pub fn enter(saved_registers: u64, number: u64) {
     };
     // SAFETY: the running thread's own, and preemption is off.
     let clock = unsafe { &mut *clock };
-    if clock.state == thread_state::NOT_WANTED {
+    if !sched::is_wanted(clock, Task::current) {
         return;
-    }
-    if clock.process.tgid == 0 {
-        let task = Task::current();
-        let tgid = task.tgid();
-        if !gate::wanted(task, tgid) {
-            clock.state = thread_state::NOT_WANTED;
-            return;
-        }
-        sched::identify(clock, task, tgid);
     }
     let number = if registers::is_compat(saved_registers) {
         OTHER_CALL

@@ -64,7 +64,7 @@ impl Selection {
                 let (kept, all) = (shorter.total(Source::OnCpu), recording.total(Source::OnCpu));
                 shorter.notes.push(Note::info(format!(
                     "Only Python frames are shown (--profile-type py-spy): {} of {} of CPU \
-                         time ran no Python and is left out.",
+                     time ran no Python and is left out.",
                     duration(all - kept),
                     duration(all)
                 )));

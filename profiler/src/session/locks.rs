@@ -105,7 +105,7 @@ impl Locks {
         if self.not_taken > 0 {
             notes.push(Note::missing(format!(
                 "a process has more than {LOCKS_PER_PROCESS} interpreters with a GIL of \
-                     their own: waits for the others are not measured"
+                 their own: waits for the others are not measured"
             )));
         }
         (0..)

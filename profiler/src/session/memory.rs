@@ -177,7 +177,7 @@ impl Memory {
         if host.huge_page_faults > 0 {
             notes.push(Note::info(format!(
                 "{} page faults of the host brought in a huge page: in the stacks of page \
-                     faults each counts as {PAGE} bytes",
+                 faults each counts as {PAGE} bytes",
                 host.huge_page_faults
             )));
         }

@@ -74,8 +74,8 @@ impl Limits {
         calls.stop(kernel, now);
         Some(Note::missing(format!(
             "system calls were counted for the first {:.1} s only: there were so many that it \
-                 took {:.1} % of the host's CPU time; --sources all,syscalls counts them whatever \
-                 it takes, --trace fewer of them",
+             took {:.1} % of the host's CPU time; --sources all,syscalls counts them whatever \
+             it takes, --trace fewer of them",
             now.as_secs_f64(),
             100.0 * share
         )))

@@ -160,7 +160,7 @@ impl SystemCalls {
         if without_thread > 0 {
             notes.push(Note::missing(format!(
                 "{without_thread} system calls are counted for the host only: \
-                     the table of calls was full"
+                 the table of calls was full"
             )));
         }
         for &(_, thread, ref clock) in &followed.clocks {
