@@ -115,9 +115,13 @@ fn waits(recording: &Recording, places: &Places<'_>, least: u64, found: &mut Vec
                         .map_or_else(String::new, |what| format!("; {what}"))
                 ),
                 evidence: format!(
-                    "{} in {} waits, of {} in which {} threads had work",
+                    "{} in {}, of {} in which {} threads had work",
                     seconds(spent.ns),
-                    spent.intervals,
+                    match spent.intervals {
+                        0 => "waits that were not over at the end".to_owned(),
+                        1 => "1 wait".to_owned(),
+                        many => format!("{many} waits"),
+                    },
                     seconds(busy),
                     row.threads
                 ),
