@@ -2,6 +2,7 @@
 
 mod args;
 mod format;
+mod load;
 mod record;
 mod report;
 
@@ -59,6 +60,7 @@ fn run(cli: Cli, arguments: &[OsString]) -> anyhow::Result<u8> {
     match cli.verb {
         None => record::run(&cli.record, &cli.messages, arguments),
         Some(Verb::Doctor(options)) => doctor(&options),
+        Some(Verb::Load(options)) => load::run(&options, &cli.messages, arguments),
         Some(Verb::Report(options)) => report::run(&options, &cli.messages),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();

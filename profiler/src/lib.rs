@@ -7,6 +7,7 @@ pub mod options;
 pub mod output;
 pub mod own_cost;
 pub mod privacy;
+pub mod probes;
 pub mod process;
 pub mod profile;
 pub mod progress;

@@ -66,6 +66,21 @@ pub fn import(docker: &dyn Fn() -> Command) -> Result<()> {
     Ok(())
 }
 
+/// A program of the image, run as it is, without a container: with the image's
+/// own loader and libraries, and the machine's files.
+pub fn program(path: &str) -> Result<Command> {
+    let root = root_file_system()?;
+    let libraries =
+        ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"].map(|part| root.join(part));
+    let paths = env::join_paths(&libraries).context("a path with a colon")?;
+    let mut command = Command::new(libraries[0].join("ld-linux-x86-64.so.2"));
+    command
+        .arg("--library-path")
+        .arg(paths)
+        .arg(root.join(path));
+    Ok(command)
+}
+
 fn root_file_system() -> Result<PathBuf> {
     let directory = cache().join("image");
     let finished = directory.join("rootfs-2");

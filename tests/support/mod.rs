@@ -1,6 +1,7 @@
 pub mod cgroups;
 pub mod folded;
 pub mod holder;
+pub mod http;
 pub mod image;
 pub mod interpreted;
 pub mod kernel;

@@ -89,6 +89,11 @@ const TEST: &[Need] = &[
         packages: &[&["util-linux"]],
     },
     Need {
+        why: "certificates of a test's own server",
+        proof: Proof::Tool("openssl"),
+        packages: &[&["openssl"]],
+    },
+    Need {
         why: "fetches the versions of Node to test on",
         proof: Proof::Tool("npm"),
         packages: &[&["npm"]],

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use super::Format;
+use super::{Format, load::LoadArgs};
 use crate::{
     options::{MAX_FREQUENCY, parse_duration, parse_percent},
     profile::Source,
@@ -58,6 +58,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     Doctor(DoctorArgs),
+    Load(Box<LoadArgs>),
     Report(ReportArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:
