@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::{
-    accuracy, dist, event_costs, interpreters, measure, measure::Measured, setup, shell, toolchain,
+    accuracy, dist, event_costs, interpreters, load, measure, measure::Measured, setup, shell,
+    toolchain,
 };
 
 const SECONDS: u32 = 10;
@@ -25,14 +26,17 @@ struct Row {
 }
 
 pub fn bench(arguments: &[String]) -> Result<()> {
+    if arguments.iter().any(|word| word == "load") {
+        setup::bench_load()?;
+        let work = shell::target().join("bench");
+        fs::create_dir_all(&work)?;
+        return load::bench(&profiler()?, &work);
+    }
     setup::bench()?;
     if !shell::is_root() {
         bail!("measuring needs root: run it as root");
     }
-    let profiler = match std::env::var_os("PROFILER") {
-        Some(binary) => PathBuf::from(binary),
-        None => dist::build()?,
-    };
+    let profiler = profiler()?;
     let work = shell::target().join("bench");
     fs::create_dir_all(&work)?;
     if arguments.iter().any(|word| word == "accuracy") {
@@ -94,6 +98,13 @@ pub fn bench(arguments: &[String]) -> Result<()> {
     drop(load);
     interpreters::bench(&profiler, &work.join("programs"), &work)?;
     accuracy::bench(&profiler, &work)
+}
+
+fn profiler() -> Result<PathBuf> {
+    match std::env::var_os("PROFILER") {
+        Some(binary) => Ok(PathBuf::from(binary)),
+        None => dist::build(),
+    }
 }
 
 fn row(tool: &'static str, commands: Vec<Command>, report: Option<&Path>) -> Result<Row> {

@@ -8,6 +8,7 @@ mod dist;
 mod event_costs;
 mod interpreters;
 mod kernels;
+mod load;
 mod measure;
 mod nodes;
 mod packages;
@@ -43,6 +44,7 @@ Commands:
   bench accuracy      Only how true its shares are, beside py-spy and --cpu-prof
   bench events        Only what programs lose that are looked at, beside bpftrace
                       and strace
+  bench load          Only the load generator, beside wrk and oha
   stack up|down       Start or stop containers to try the profiler on (--cgroup v1|v2)
   setup [build|test]  Install what building or testing needs, and nothing else
 

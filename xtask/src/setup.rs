@@ -133,6 +133,12 @@ const BENCH: &[Need] = &[
     },
 ];
 
+const BENCH_LOAD: &[Need] = &[Need {
+    why: "C++ compiler and CMake, which oha is built with",
+    proof: Proof::Tool("cmake"),
+    packages: &[&["g++", "cmake"]],
+}];
+
 pub fn build() -> Result<()> {
     packages::ensure("building", BUILD)
 }
@@ -145,4 +151,9 @@ pub fn test() -> Result<()> {
 pub fn bench() -> Result<()> {
     build()?;
     packages::ensure("measuring", BENCH)
+}
+
+pub fn bench_load() -> Result<()> {
+    build()?;
+    packages::ensure("measuring the load generator", BENCH_LOAD)
 }
