@@ -4,5 +4,5 @@ mod support;
 
 pub use support::{
     cgroups, folded, holder, http, image, interpreted, kernel, measurement, nodes, perf, process,
-    profiler, programs, prompted, pythons, recording, stack, vite,
+    profiler, programs, prompted, pythons, recording, stack, vite, wrk,
 };

@@ -10,10 +10,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::{
     http::{ANSWER, HEAD, Nginx, SLOW, SLOWER, STALL, Server, free_port},
-    image,
     measurement::measured,
     process::{self, Process},
     profiler,
+    wrk::Wrk,
 };
 
 fn run(arguments: &[&str]) -> Result<Output> {
@@ -61,7 +61,8 @@ fn counts_and_sizes_are_exact() -> Result<()> {
     let received = 500 * (HEAD.len() + ANSWER.len()) as u64;
     ensure!(number(&bytes["received"]) == received, "{bytes}");
     let sent = format!(
-        "GET /answer HTTP/1.1\r\nhost: 127.0.0.1:{}\r\n\r\n",
+        "GET /answer HTTP/1.1\r\nuser-agent: profiler/{}\r\nhost: 127.0.0.1:{}\r\n\r\n",
+        env!("CARGO_PKG_VERSION"),
         server.port
     );
     ensure!(number(&bytes["sent"]) == 500 * sent.len() as u64, "{bytes}");
@@ -128,46 +129,6 @@ fn latencies_are_those_of_the_server() -> Result<()> {
         )?;
         close_to("rate of wrk", rate, wrk.rate()?, 10.0)
     })
-}
-
-/// What wrk says.
-struct Wrk(String);
-
-impl Wrk {
-    fn run(url: &str, threads: u32, connections: u32, duration: u32) -> Result<Self> {
-        let output = process::output(
-            image::program("usr/bin/wrk")?
-                .arg(format!("-t{threads}"))
-                .arg(format!("-c{connections}"))
-                .arg(format!("-d{duration}s"))
-                .args(["--latency", url]),
-        )?;
-        Ok(Self(output))
-    }
-
-    fn after(&self, label: &str) -> Result<&str> {
-        self.0
-            .lines()
-            .find_map(|line| line.trim().strip_prefix(label))
-            .map(str::trim)
-            .with_context(|| format!("wrk says no {label}: {}", self.0))
-    }
-
-    fn rate(&self) -> Result<f64> {
-        Ok(self.after("Requests/sec:")?.parse()?)
-    }
-
-    /// Seconds.
-    fn percentile(&self, label: &str) -> Result<f64> {
-        let text = self.after(label)?;
-        let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
-        let unit = match &text[digits.len()..] {
-            "us" => 1e-6,
-            "ms" => 1e-3,
-            _ => 1.0,
-        };
-        Ok(digits.parse::<f64>()? * unit)
-    }
 }
 
 /// A stall of a second: by construction, of those that are due in 5 seconds a

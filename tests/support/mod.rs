@@ -16,3 +16,4 @@ pub mod pythons;
 pub mod recording;
 pub mod stack;
 pub mod vite;
+pub mod wrk;

@@ -26,7 +26,7 @@ Exit codes:
   0  done
   1  a target was missed, or something regressed (no option asks for that yet)
   2  could not run: usage, permission or kernel; the message says what to do
-  3  not enough evidence to judge (no option asks for that yet)
+  3  not enough evidence to judge: `load` got no complete response
 
 Results go to stdout unless --output is given; progress and messages go to
 stderr. Ctrl-C ends a recording early and keeps what was recorded.";

@@ -50,8 +50,15 @@ struct Slot {
 /// How the next request of a lane gets to the server.
 enum Lane {
     Http1(Option<Http1>),
-    /// The connection of several lanes.
-    Http2(Rc<Mutex<Option<Http2>>>),
+    Http2(Rc<Mutex<SharedHttp2>>),
+}
+
+/// The connection of several lanes.
+#[derive(Default)]
+struct SharedHttp2 {
+    connection: Option<Http2>,
+    /// When there was none to be had, and why.
+    failed: Option<(Instant, Failure)>,
 }
 
 impl Worker {
@@ -113,14 +120,14 @@ impl Worker {
             }
             Protocol::Http2 => {
                 for first in (0..mine).step_by(load.streams) {
-                    let connection = Rc::new(Mutex::new(None));
+                    let connection = Rc::new(Mutex::new(SharedHttp2::default()));
                     for _ in first..mine.min(first + load.streams) {
                         lanes.push(Lane::Http2(connection.clone()));
                     }
                     let worker = self.clone();
                     dialing.spawn_local(async move {
                         let mut place = connection.lock().await;
-                        *place = worker.dial_http2().await.ok();
+                        place.connection = worker.dial_http2().await.ok();
                         drop(place);
                         Lane::Http2(connection)
                     });
@@ -145,6 +152,33 @@ impl Worker {
         let (wire, dialed) = self.shared.dialer.dial().await?;
         self.measurements.borrow_mut().connected(dialed);
         Http2::new(wire).await
+    }
+
+    /// One lane connects; those that wait for it meanwhile get what it gets,
+    /// its failure too.
+    async fn share_http2(&self, shared: &Mutex<SharedHttp2>) -> Result<Http2, Failure> {
+        let asked = Instant::now();
+        let mut place = shared.lock().await;
+        if let Some(connection) = &place.connection
+            && !connection.is_closed()
+        {
+            return Ok(connection.clone());
+        }
+        if let Some((at, failure)) = &place.failed
+            && *at > asked
+        {
+            return Err(failure.clone());
+        }
+        match self.dial_http2().await {
+            Ok(connection) => {
+                place.connection = Some(connection.clone());
+                Ok(connection)
+            }
+            Err(failure) => {
+                place.failed = Some((Instant::now(), failure.clone()));
+                Err(failure)
+            }
+        }
     }
 
     async fn send_all(self: Rc<Self>, mut lane: Lane) {
@@ -178,13 +212,7 @@ impl Worker {
                 Ok(exchange)
             }
             Lane::Http2(shared) => {
-                let mut place = shared.lock().await;
-                let mut connection = match place.take() {
-                    Some(connection) if !connection.is_closed() => connection,
-                    _ => self.dial_http2().await?,
-                };
-                *place = Some(connection.clone());
-                drop(place);
+                let mut connection = self.share_http2(shared).await?;
                 connection.exchange(request, limits, watchdog).await
             }
         }
@@ -271,7 +299,7 @@ impl Worker {
             return None;
         }
         self.next_slot.set(number + self.threads as u64);
-        let measured = due >= self.warm();
+        let measured = number >= self.shared.load.warmup_slots(rate);
         let busy = due <= now;
         if !busy {
             let turn = self.pacer.turn(due);

@@ -77,9 +77,13 @@ impl Load {
         }
     }
 
+    /// Requests of an open loop before the measured part.
+    pub fn warmup_slots(&self, rate: f64) -> u64 {
+        (self.warmup.as_secs_f64() * rate).ceil() as u64
+    }
+
     /// Requests of an open loop, warm-up included.
     pub fn slots(&self, rate: f64) -> u64 {
-        let warm = (self.warmup.as_secs_f64() * rate).ceil() as u64;
         let of_duration = self
             .duration
             .map(|duration| (duration.as_secs_f64() * rate).ceil() as u64);
@@ -87,6 +91,6 @@ impl Load {
             (Some(one), Some(other)) => one.min(other),
             (one, other) => one.or(other).unwrap_or(0),
         };
-        warm.saturating_add(measured)
+        self.warmup_slots(rate).saturating_add(measured)
     }
 }

@@ -46,7 +46,9 @@ impl Server {
     ///
     /// If it may not be loaded or cannot be reached; a line that says why.
     pub async fn reach(target: Target, how: &Reach) -> anyhow::Result<Self> {
-        let mut resolved = target.resolve(how.allow_remote).await?;
+        let mut resolved = tokio::time::timeout(how.timeout, target.resolve(how.allow_remote))
+            .await
+            .with_context(|| format!("cannot resolve {} in time", target.host))??;
         let offered: &[Protocol] = match how.version {
             Version::Auto => &[Protocol::Http2, Protocol::Http1],
             Version::Http1 => &[Protocol::Http1],

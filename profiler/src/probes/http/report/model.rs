@@ -28,7 +28,6 @@ pub struct LoadReport {
     pub skipped: Vec<Skipped>,
     /// Ended before its time, by a signal.
     pub interrupted: bool,
-    pub notes: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -242,7 +241,6 @@ impl LoadReport {
             endpoints: Vec::new(),
             skipped: Vec::new(),
             interrupted: false,
-            notes: Vec::new(),
         }
     }
 

@@ -2,7 +2,10 @@
 
 use super::model::EndpointReport;
 use crate::{
-    probes::http::load::{Load, Pattern},
+    probes::http::{
+        load::{Load, Pattern},
+        plan::ValuesFrom,
+    },
     report::text::{count, duration, percent},
 };
 
@@ -16,6 +19,17 @@ pub fn of_endpoint(report: &EndpointReport, load: &Load) -> Vec<String> {
     let requests = &report.requests;
     if requests.complete == 0 {
         notes.push("no complete response: there is nothing to judge".to_owned());
+    }
+    if report.statuses.range(300..400).next().is_some() {
+        notes.push("redirects are measured as they are, not followed".to_owned());
+    }
+    if report.values_from == ValuesFrom::Schema && report.statuses.range(400..500).next().is_some()
+    {
+        notes.push(
+            "its values are made up to fit the description's schema, which may be why it has \
+             client errors: --params gives real ones"
+                .to_owned(),
+        );
     }
     if requests.failed > 0 {
         notes.push(format!(

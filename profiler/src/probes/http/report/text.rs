@@ -23,9 +23,6 @@ pub fn render(report: &LoadReport) -> String {
             );
         }
     }
-    for note in &report.notes {
-        let _ = writeln!(out, "\n{note}");
-    }
     out
 }
 
