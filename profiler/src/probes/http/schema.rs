@@ -129,11 +129,19 @@ fn merged(one: Value, other: Value) -> Value {
     }
 }
 
+/// Limits are numbers of any kind, 5.0 of integers too. What excludes them was
+/// true or false in 3.0, and is a limit itself since.
 fn integer(schema: &Value) -> Value {
-    let limit = |field: &str| schema[field].as_i64();
-    let least = limit("minimum").or_else(|| limit("exclusiveMinimum")?.checked_add(1));
-    let most = limit("maximum").or_else(|| limit("exclusiveMaximum")?.checked_sub(1));
-    json!(1.max(least.unwrap_or(1)).min(most.unwrap_or(i64::MAX)))
+    let limit = |field: &str| schema[field].as_f64();
+    let next = |inclusive: &str, exclusive: &str, step: f64| {
+        let apart = if schema[exclusive] == true { step } else { 0.0 };
+        limit(inclusive)
+            .map(|limit| limit + apart)
+            .or_else(|| Some(limit(exclusive)? + step))
+    };
+    let least = next("minimum", "exclusiveMinimum", 1.0).map_or(i64::MIN, |it| it.ceil() as i64);
+    let most = next("maximum", "exclusiveMaximum", -1.0).map_or(i64::MAX, |it| it.floor() as i64);
+    json!(1.max(least).min(most))
 }
 
 fn string(schema: &Value) -> String {
@@ -159,4 +167,23 @@ fn string(schema: &Value) -> String {
     }
     text.truncate(most);
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_keep_their_limits() {
+        for (schema, expected) in [
+            (json!({}), 1),
+            (json!({"minimum": 5.0, "maximum": 9.0}), 5),
+            (json!({"minimum": 5, "exclusiveMinimum": true}), 6),
+            (json!({"exclusiveMinimum": 5}), 6),
+            (json!({"maximum": 0}), 0),
+            (json!({"exclusiveMaximum": -3.5}), -5),
+        ] {
+            assert_eq!(integer(&schema), json!(expected), "{schema}");
+        }
+    }
 }
