@@ -227,6 +227,15 @@ fn each_failure_has_its_kind() -> Result<()> {
             "{failures}"
         );
     }
+    // Closed between two requests, which the client sees before the next or not.
+    let drop = report(&[&server.url("/drop"), "-n", "50", "-c", "2"])?;
+    let requests = &drop["endpoints"][0]["requests"];
+    println!("/drop: {requests}");
+    ensure!(
+        requests["failed"] == requests["failed_on_reused_connection"],
+        "{drop}"
+    );
+    ensure!(number(&requests["complete"]) >= 25, "{drop}");
     let broken = report(&[&server.url("/broken"), "-n", "5", "-c", "1"])?;
     let endpoint = &broken["endpoints"][0];
     ensure!(endpoint["statuses"]["503"] == 5, "{endpoint}");

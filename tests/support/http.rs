@@ -178,6 +178,11 @@ fn answer(mut stream: &TcpStream, path: &str, number: u64, state: &State) -> Res
                 .write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")?;
             return Ok(false);
         }
+        // Without a word about it.
+        "/drop" => {
+            stream.write_all(good.as_bytes())?;
+            return Ok(false);
+        }
         "/chunks" => {
             let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
             stream.write_all(format!("{head}4\r\n0123\r\n6\r\n456789\r\n0\r\n\r\n").as_bytes())?;

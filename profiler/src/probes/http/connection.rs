@@ -3,6 +3,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    mem,
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
@@ -165,6 +166,7 @@ pub struct Http1 {
     sender: http1::SendRequest<Body>,
     connection: Option<Pin<Box<Http1Connection>>>,
     traffic: Rc<Traffic>,
+    is_reused: bool,
 }
 
 impl Http1 {
@@ -178,6 +180,7 @@ impl Http1 {
             sender,
             connection: Some(Box::pin(connection)),
             traffic,
+            is_reused: false,
         })
     }
 
@@ -230,7 +233,15 @@ impl Http1 {
             }
             Poll::Pending
         })
-        .await?;
+        .await;
+        let is_reused = mem::replace(&mut self.is_reused, true);
+        let silent = self.traffic.first_byte.get().is_none();
+        let received = received.map_err(|failure| Failure {
+            on_reused_connection: is_reused
+                && silent
+                && matches!(failure.kind, FailureKind::ClosedEarly | FailureKind::Reset),
+            ..failure
+        })?;
         let end = Instant::now();
         let after = self.traffic.bytes();
         Ok(Exchange {

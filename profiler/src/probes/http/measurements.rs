@@ -128,6 +128,9 @@ pub struct Measurements {
     pub complete_in_time: u64,
     pub statuses: BTreeMap<u16, u64>,
     pub failures: BTreeMap<FailureKind, Failures>,
+    /// Those of them that came on a connection that had been used before, and
+    /// before any of an answer.
+    pub failed_on_reused: u64,
     pub bytes: Bytes,
     /// Open loop: due in the measured time, and not sent when it was over.
     pub unsent: u64,
@@ -185,6 +188,7 @@ impl Measurements {
     }
 
     pub fn fail(&mut self, failure: Failure) {
+        self.failed_on_reused += u64::from(failure.on_reused_connection);
         let failures = self.failures.entry(failure.kind).or_default();
         if failures.count == 0 {
             failures.message = failure.message;
@@ -205,6 +209,7 @@ impl Measurements {
         self.started += other.started;
         self.complete_in_time += other.complete_in_time;
         self.unsent += other.unsent;
+        self.failed_on_reused += other.failed_on_reused;
         self.warmup_requests += other.warmup_requests;
         for (&status, count) in &other.statuses {
             *self.statuses.entry(status).or_default() += count;

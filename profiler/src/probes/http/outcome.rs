@@ -46,6 +46,10 @@ impl FailureKind {
 pub struct Failure {
     pub kind: FailureKind,
     pub message: String,
+    /// Nothing of an answer came on a connection that had brought answers
+    /// before. The server may have closed it just then, as it may at any time;
+    /// RFC 9112, 9.3.1, lets clients try again.
+    pub on_reused_connection: bool,
 }
 
 impl Failure {
@@ -53,6 +57,7 @@ impl Failure {
         Self {
             kind,
             message: message.into(),
+            on_reused_connection: false,
         }
     }
 

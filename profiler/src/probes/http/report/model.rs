@@ -88,6 +88,9 @@ pub struct Requests {
     pub started: u64,
     pub complete: u64,
     pub failed: u64,
+    /// Of the failed: on a connection that had been used before and that the
+    /// server closed without an answer. Clients may try those again.
+    pub failed_on_reused_connection: u64,
     /// Under way when the run was ended.
     pub abandoned: u64,
     /// Open loop: due, but no connection was free in time.
@@ -265,6 +268,7 @@ impl EndpointReport {
                 started: of.started,
                 complete: of.complete(),
                 failed: of.failed(),
+                failed_on_reused_connection: of.failed_on_reused,
                 abandoned: of.abandoned(),
                 unsent: of.unsent,
                 warmup: of.warmup_requests,

@@ -38,6 +38,13 @@ pub fn of_endpoint(report: &EndpointReport, load: &Load) -> Vec<String> {
             count(requests.started)
         ));
     }
+    if requests.failed_on_reused_connection > 0 {
+        notes.push(format!(
+            "{} of those were on connections that the server closed between two requests: clients \
+             that try again do not notice",
+            count(requests.failed_on_reused_connection)
+        ));
+    }
     if requests.abandoned > 0 {
         notes.push(format!(
             "{} requests were under way when the run was ended",
