@@ -120,7 +120,11 @@ pub fn read(
         has_task_pt_regs: btf.enumerator("BPF_FUNC_task_pt_regs").is_some(),
         has_victim_task: btf.tracepoint_arguments("mark_victim") == Some(2),
         network: network.then(|| Network::of(&btf)),
-        disk: disk.then(|| DiskFacts::read(&btf)).unwrap_or_default(),
+        disk: if disk {
+            DiskFacts::read(&btf)
+        } else {
+            DiskFacts::default()
+        },
         has_switch_state: btf.tracepoint_arguments("sched_switch") == Some(4),
     })
 }

@@ -41,24 +41,16 @@ impl Sources {
         wanted: impl Fn(u32) -> bool,
     ) -> Self {
         let asked = options.sources;
-        let calls = asked
-            .syscalls
-            .then(|| SystemCalls::start(kernel, options.trace.as_deref()))
-            .unwrap_or_default();
-        let memory = asked
-            .memory
-            .then(|| Memory::start(kernel))
-            .unwrap_or_default();
+        let calls = when(asked.syscalls, || {
+            SystemCalls::start(kernel, options.trace.as_deref())
+        });
+        let memory = when(asked.memory, || Memory::start(kernel));
         // Their hooks need the clocks of threads.
-        let threads = asked
-            .follow_threads()
-            .then(|| Threads::start(kernel, containers, asked.waits, wanted))
-            .unwrap_or_default();
-        let network = asked
-            .network
-            .then(|| NetworkUse::start(kernel))
-            .unwrap_or_default();
-        let disk = asked.disk.then(|| Disk::start(kernel)).unwrap_or_default();
+        let threads = when(asked.follow_threads(), || {
+            Threads::start(kernel, containers, asked.waits, wanted)
+        });
+        let network = when(asked.network, || NetworkUse::start(kernel));
+        let disk = when(asked.disk, || Disk::start(kernel));
         Self {
             threads,
             calls,
@@ -147,4 +139,9 @@ impl Counted {
         recording.network = self.network;
         recording.disk = self.disk;
     }
+}
+
+/// What is not asked for is as when it counted nothing.
+fn when<T: Default>(asked: bool, start: impl FnOnce() -> T) -> T {
+    if asked { start() } else { T::default() }
 }
