@@ -118,11 +118,11 @@ impl RecordOptions {
             return Vec::new();
         }
         [
-            "backend: no section, since this version sends no load to API endpoints and names no \
-             JavaScript functions; their CPU time, and Python functions, are in the system part",
+            "backend: no section, since a recording sends no load of its own; `profiler load URL` \
+             does, beside it; the CPU time and waiting of services are in the system part",
             "frontend: no section, since this version does not drive a browser",
-            "database: no section, since this version does not ask PostgreSQL, Redis or vector \
-             databases; the CPU time of their processes is in the system part",
+            "database: no section, since a recording asks no server; `profiler postgres` and \
+             `profiler redis` do, beside it; what their processes do is in the system part",
         ]
         .into_iter()
         .map(Note::missing)
