@@ -11,6 +11,9 @@ pub struct About {
     pub kernel: String,
     pub architecture: String,
     pub cpus_online: u32,
+    /// As `/proc/cpuinfo` names it; empty when it does not.
+    #[serde(default)]
+    pub cpu_model: String,
     /// Of the profiler itself, secrets masked.
     pub command_line: String,
     /// Start, milliseconds after the Unix epoch.

@@ -465,6 +465,7 @@ impl Session {
             kernel: uname.release().to_string_lossy().into_owned(),
             architecture: uname.machine().to_string_lossy().into_owned(),
             cpus_online,
+            cpu_model: cpu_model(),
             command_line: options.command_line.clone(),
             start_unix_ms: self.started_unix.as_millis() as u64,
             duration_ns: duration.as_nanos() as u64,
@@ -482,6 +483,15 @@ impl Session {
         recording.notes = self.notes;
         Ok(recording)
     }
+}
+
+/// Comparing recordings needs it; a host that does not tell is no failure.
+fn cpu_model() -> String {
+    use procfs::Current as _;
+    procfs::CpuInfo::current()
+        .ok()
+        .and_then(|cpus| cpus.model_name(0).map(str::to_owned))
+        .unwrap_or_default()
 }
 
 /// The ring's descriptor, lent to the runtime.

@@ -29,6 +29,7 @@ fn about() -> About {
         kernel: "6.1.0-test".into(),
         architecture: "x86_64".into(),
         cpus_online: 4,
+        cpu_model: "Test CPU".into(),
         command_line: "profiler --duration 60 --format json".into(),
         start_unix_ms: 1_764_000_000_123,
         duration_ns: 60_000_000_000,
@@ -623,6 +624,7 @@ pub fn nasty(seed: u64) -> Recording {
         duration_ns: u64::MAX,
         frequency_hz: 0,
         cpus_online: 0,
+        cpu_model: name(),
     };
     recording.quality.samples = u64::MAX;
     recording.quality.samples_lost = u64::MAX;
