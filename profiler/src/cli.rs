@@ -1,6 +1,7 @@
 //! The command line: what is asked for, and with which code it ends.
 
 mod args;
+mod compare;
 mod format;
 mod load;
 mod record;
@@ -61,6 +62,7 @@ fn run(cli: Cli, arguments: &[OsString]) -> anyhow::Result<u8> {
         None => record::run(&cli.record, &cli.messages, arguments),
         Some(Verb::Doctor(options)) => doctor(&options),
         Some(Verb::Load(options)) => load::run(&options, &cli.messages, arguments),
+        Some(Verb::Compare(options)) => compare::run(&options, &cli.messages),
         Some(Verb::Report(options)) => report::run(&options, &cli.messages),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();

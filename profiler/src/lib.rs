@@ -1,5 +1,6 @@
 pub mod bpf;
 pub mod cli;
+pub mod compare;
 pub mod containers;
 pub mod doctor;
 pub mod elf;

@@ -5,7 +5,11 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use super::{Format, load::LoadArgs};
+use super::{
+    Format,
+    compare::{CompareArgs, RuleArgs, TargetArgs},
+    load::LoadArgs,
+};
 use crate::{
     options::{MAX_FREQUENCY, parse_duration, parse_percent},
     profile::Source,
@@ -24,9 +28,9 @@ Examples:
 
 Exit codes:
   0  done
-  1  a target was missed, or something regressed (no option asks for that yet)
+  1  a target was missed, or something regressed (--targets, --baseline)
   2  could not run: usage, permission or kernel; the message says what to do
-  3  not enough evidence to judge: `load` got no complete response
+  3  not enough evidence to judge: too few rounds, or `load` got no complete response
 
 Results go to stdout unless --output is given; progress and messages go to
 stderr. Ctrl-C ends a recording early and keeps what was recorded.";
@@ -60,6 +64,7 @@ pub enum Verb {
     Doctor(DoctorArgs),
     Load(Box<LoadArgs>),
     Report(ReportArgs),
+    Compare(Box<CompareArgs>),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:
   profiler completions bash > /etc/bash_completion.d/profiler")]
@@ -204,9 +209,17 @@ pub struct RecordArgs {
     )]
     pub load: String,
 
-    /// Compare with an earlier result. This version refuses it.
-    #[arg(long, value_name = "FILE", help_heading = "Not in this version")]
-    pub baseline: Option<PathBuf>,
+    /// Compare the recording with earlier ones, separated by commas: recordings
+    /// (.profile) or JSON reports. The verdicts go to stderr, and decide the exit
+    /// code. `profiler compare` can do more.
+    #[arg(long, value_name = "FILE", value_delimiter = ',')]
+    pub baseline: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub rules: RuleArgs,
+
+    #[command(flatten)]
+    pub targets: TargetArgs,
 }
 
 pub const DEFAULT_ENDPOINTS: &str = "critical";
@@ -311,4 +324,15 @@ pub struct ReportArgs {
 
     #[command(flatten)]
     pub selection: SelectionArgs,
+
+    /// Compare it with earlier recordings, separated by commas. The verdicts go to
+    /// stderr, and decide the exit code.
+    #[arg(long, value_name = "FILE", value_delimiter = ',')]
+    pub baseline: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub rules: RuleArgs,
+
+    #[command(flatten)]
+    pub targets: TargetArgs,
 }

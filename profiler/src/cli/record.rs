@@ -12,6 +12,7 @@ use clap::ValueEnum as _;
 use super::{
     Format,
     args::{DEFAULT_ENDPOINTS, DEFAULT_LOAD, Messages, ModeArg, RecordArgs, SourceArg},
+    compare::Gate,
     exit, format,
 };
 use crate::{
@@ -35,6 +36,12 @@ pub fn run(
     let target = Target::new(arguments.output.as_deref());
     let format = format::choose(arguments.format, &target);
     // Everything that can be known to fail is, before the recording.
+    let gate = Gate::read(
+        &arguments.baseline,
+        &arguments.targets,
+        &arguments.rules,
+        arguments.selection.source,
+    )?;
     doctor::preflight()?;
     options.check_pids()?;
     target.check(format::binary(format))?;
@@ -53,7 +60,24 @@ pub fn run(
     if !messages.quiet {
         say(&summary(&recording, format, &target));
     }
-    Ok(exit::DONE)
+    judge(gate.as_ref(), &recording, messages)
+}
+
+/// Judges a recording by what was asked for; without that it is done.
+pub(super) fn judge(
+    gate: Option<&Gate>,
+    recording: &Recording,
+    messages: &Messages,
+) -> anyhow::Result<u8> {
+    let Some(gate) = gate else {
+        return Ok(exit::DONE);
+    };
+    let (code, text) = gate.judge(recording)?;
+    if !messages.quiet {
+        // A closed stderr is no reason to fail.
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+    Ok(code)
 }
 
 /// Writes the result; when that fails, saves the recording elsewhere.
@@ -109,9 +133,6 @@ fn options(arguments: &RecordArgs, command_line: &[OsString]) -> anyhow::Result<
         ModeArg::Frontend => bail!(not_here("frontend")),
         ModeArg::Database => bail!(not_here("database")),
     };
-    if arguments.baseline.is_some() {
-        bail!("this version cannot compare with a baseline; leave --baseline out");
-    }
     if arguments.endpoints != DEFAULT_ENDPOINTS {
         bail!("this version probes no API endpoints; leave --endpoints out");
     }
@@ -191,7 +212,7 @@ fn summary(recording: &Recording, format: Format, target: &Target) -> String {
     line
 }
 
-fn say(line: &str) {
+pub(super) fn say(line: &str) {
     // A closed stderr is no reason to fail.
     let _ = writeln!(io::stderr(), "profiler: {line}");
 }
@@ -248,7 +269,6 @@ mod tests {
             ("--mode backend", "--mode system"),
             ("--mode frontend", "--mode system"),
             ("--mode database", "--mode system"),
-            ("--baseline a.json", "--baseline"),
             ("--endpoints all", "--endpoints"),
             ("--load heavy", "--load"),
             ("--pid 1 --containers web", "--containers"),

@@ -115,8 +115,8 @@ impl Pattern {
     }
 }
 
-/// `*` is any text, `?` any byte.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
+/// Whether `text` is as `pattern`: `*` is any text, `?` any byte.
+pub fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     // Where to go on when the text does not match: one byte more for the
     // last star.

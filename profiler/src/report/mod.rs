@@ -12,7 +12,7 @@ pub mod html;
 mod json;
 mod markdown;
 mod memory;
-mod merged;
+pub(crate) mod merged;
 mod network;
 mod pprof;
 mod pstats;
