@@ -13,12 +13,14 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::{
-    accuracy, dist, event_costs, interpreters, load, measure, measure::Measured, setup, shell,
-    toolchain,
+    accuracy, compare_bench, dist, event_costs, interpreters, load, measure, measure::Measured, setup,
+    shell, toolchain,
 };
 
 const SECONDS: u32 = 10;
 const FREQUENCY: u32 = 99;
+/// Pairs of builds that are compared.
+const PAIRS: usize = 200;
 
 struct Row {
     tool: &'static str,
@@ -31,6 +33,15 @@ pub fn bench(arguments: &[String]) -> Result<()> {
         let work = shell::target().join("bench");
         fs::create_dir_all(&work)?;
         return load::bench(&profiler()?, &work);
+    }
+    // Needs neither root nor other tools.
+    if let Some(at) = arguments.iter().position(|word| word == "compare") {
+        let pairs = arguments
+            .get(at + 1)
+            .map_or(Ok(PAIRS), |count| count.parse())?;
+        let work = shell::target().join("bench");
+        fs::create_dir_all(&work)?;
+        return compare_bench::bench(&profiler()?, &work, pairs);
     }
     setup::bench()?;
     if !shell::is_root() {

@@ -3,6 +3,7 @@ mod accuracy;
 mod bench;
 mod bpf;
 mod cache;
+mod compare_bench;
 mod digest;
 mod dist;
 mod event_costs;
@@ -45,6 +46,7 @@ Commands:
   bench events        Only what programs lose that are looked at, beside bpftrace
                       and strace
   bench load          Only the load generator, beside wrk and oha
+  bench compare [N]   How often `profiler compare` is wrong about N pairs of programs
   stack up|down       Start or stop containers to try the profiler on (--cgroup v1|v2)
   setup [build|test]  Install what building or testing needs, and nothing else
 

@@ -140,7 +140,8 @@ pub struct RuleArgs {
     pub threshold: f64,
 
     /// How far single rounds of one build lie apart on this host, percent. Needed
-    /// to judge one round a side; with more rounds it is measured.
+    /// to judge one round a side, and fewer than four rounds that did not take
+    /// turns with the baseline's; otherwise it is measured.
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
     pub noise: Option<f64>,
 }

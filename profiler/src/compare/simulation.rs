@@ -223,6 +223,33 @@ fn verdicts_are_wrong_as_seldom_as_promised() {
     }
 }
 
+/// Two sessions of one build, each undisturbed, of which the host makes half as
+/// much more: few rounds cannot tell that from a change of the build.
+#[test]
+fn another_session_is_no_evidence() {
+    let mut random = Random::new(5);
+    let mut session = |level: f64, start: u64| -> Vec<Round> {
+        (0..3)
+            .map(|turn| Round {
+                start_unix_ms: Some(start + turn),
+                ..round(&mut random, QUIET, level, 1.0)
+            })
+            .collect()
+    };
+    let (baseline, candidate) = (session(0.0, 0), session(0.5, 100));
+    let of = |rules| Comparison::new(&baseline, &candidate, &[], rules).outcome();
+    assert_eq!(of(Rules::default()), Outcome::NotEnoughEvidence);
+    let stated = Rules {
+        noise: Some(0.2),
+        ..Rules::default()
+    };
+    assert_eq!(of(stated), Outcome::Missed);
+    // More rounds of the baseline's build, as fast as the candidate: it is noise.
+    let again = session(0.5, 200);
+    let comparison = Comparison::new(&baseline, &candidate, &again, Rules::default());
+    assert_ne!(comparison.outcome(), Outcome::Missed);
+}
+
 /// How often an interval of 98 % holds the truth, for rounds as above.
 #[test]
 fn intervals_hold_the_truth_as_often_as_they_say() {

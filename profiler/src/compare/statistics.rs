@@ -90,7 +90,7 @@ pub enum NoDifference {
          or state it with --noise)"
     )]
     OneRound,
-    #[error("too few rounds: three of one side at least, when the other has one")]
+    #[error("too few rounds: three a side at least, or three against one")]
     TooFewRounds,
 }
 
@@ -232,6 +232,7 @@ pub fn difference(
             middle = Some(pairs.center);
             (pairs.variance, pairs.freedom, Method::PairedT)
         }
+        (first, second) if first.min(second) < 3 => return Err(NoDifference::TooFewRounds),
         (first, second) => {
             let bootstrap = first.min(second) >= BOOTSTRAP_ROUNDS;
             let method = if bootstrap {
@@ -481,6 +482,7 @@ mod tests {
         let of = |a: &[Observation], b: &[Observation]| difference(a, b, 0.98, false, None);
         assert_eq!(of(&one, &one), Err(NoDifference::OneRound));
         assert_eq!(of(&one, &seven[..2]), Err(NoDifference::TooFewRounds));
+        assert_eq!(of(&seven[..2], &seven), Err(NoDifference::TooFewRounds));
         assert_eq!(of(&one, &[]), Err(NoDifference::Missing));
         assert_eq!(
             of(&observed(&[0.0, 0.0]), &seven),

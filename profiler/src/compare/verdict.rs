@@ -11,6 +11,11 @@
 //!   one that does not matter;
 //! * **not enough evidence** otherwise.
 //!
+//! Sides that did not take turns were measured in other sessions. What those
+//! differ by on this host must be known then, from the halves of four rounds a
+//! side, from more rounds of the baseline's build, or as stated by the user;
+//! otherwise there is not enough evidence, whatever the numbers are.
+//!
 //! So a build that did not change is called worse with a chance of alpha / 2 at
 //! most, and a metric that is T or more worse is called the same in one of a
 //! hundred cases at most. Asking for an estimate above T instead would miss every second change
@@ -118,6 +123,9 @@ pub struct Judged {
     pub rounds: (usize, usize),
     pub difference: Result<Difference, NoDifference>,
     pub floor: Floor,
+    /// The sides were measured one after the other, and how far sessions lie apart
+    /// on this host is not known.
+    pub other_session: bool,
     /// Of such a difference without a change beyond the floor, adjusted for the
     /// number of metrics.
     pub chance: Option<f64>,
@@ -168,6 +176,11 @@ impl Judged {
             }
             Err(error) => return error.to_string(),
         };
+        if self.other_session {
+            return "the sides did not take turns, and how far sessions of one build lie apart here \
+                    is not known (take turns, record four rounds a side, or state it with --noise)"
+                .to_owned();
+        }
         let real = self.chance.is_some_and(|chance| chance <= rules.alpha);
         match self.verdict {
             Verdict::Worse | Verdict::Better => {
@@ -347,10 +360,12 @@ fn measured(sides: Sides, repeated: &[Observation], in_turn: bool, rules: &Rules
         rules.noise,
     );
     let floor = floor(&sides, repeated, in_turn);
-    let beyond = floor.relative.max(match &difference {
-        Ok(it) if it.method == Method::Sampling => rules.noise.unwrap_or_default(),
+    // What the user states is of single rounds, and of other sessions.
+    let stated = match &difference {
+        Ok(it) if it.method == Method::Sampling || !in_turn => rules.noise.unwrap_or_default(),
         _ => 0.0,
-    });
+    };
+    let beyond = floor.relative.max(stated);
     let chance = match &difference {
         Ok(difference) => Some(difference.chance_within(beyond)),
         Err(NoDifference::ZeroBaseline) => separation(&sides),
@@ -360,6 +375,7 @@ fn measured(sides: Sides, repeated: &[Observation], in_turn: bool, rules: &Rules
         || matches!(sides.key.group, Group::Probe | Group::Total(Source::OnCpu));
     Judged {
         headline,
+        other_session: !in_turn && !floor.measured && rules.noise.is_none(),
         baseline: middle(&sides.baseline),
         candidate: middle(&sides.candidate),
         rounds: (sides.baseline.len(), sides.candidate.len()),
@@ -459,6 +475,9 @@ fn verdict(judged: &Judged, rules: &Rules) -> Verdict {
         }
         Err(_) => return Verdict::NotEnoughEvidence,
     };
+    if judged.other_session {
+        return Verdict::NotEnoughEvidence;
+    }
     let grew = difference.change > 0.0;
     let matters = if grew {
         difference.high >= rules.threshold
