@@ -166,6 +166,18 @@ impl Judged {
         }
     }
 
+    /// The relative change that the numbers show, sure or not; `None` if there is no
+    /// ratio.
+    pub fn change(&self) -> Option<f64> {
+        match (&self.difference, self.baseline, self.candidate) {
+            (Ok(difference), ..) => Some(difference.change),
+            (Err(_), Some(baseline), Some(candidate)) if baseline > 0.0 => {
+                Some(candidate / baseline - 1.0)
+            }
+            _ => None,
+        }
+    }
+
     /// Why the verdict is what it is, one clause.
     pub fn reason(&self, rules: &Rules) -> String {
         let threshold = percent(rules.threshold);
@@ -283,7 +295,7 @@ fn rank(judged: &Judged) -> (Verdict, bool) {
 }
 
 fn size(judged: &Judged) -> f64 {
-    judged.difference.as_ref().map_or(0.0, |it| it.change.abs())
+    judged.change().map_or(0.0, f64::abs)
 }
 
 fn observations(key: &Key, rounds: &[Round]) -> Vec<Observation> {

@@ -93,6 +93,7 @@ fn about() -> About {
         kernel: "6.1.0-25-amd64".into(),
         architecture: "x86_64".into(),
         cpus_online: 8,
+        cpu_model: String::new(),
         command_line: "profiler --duration 60 --output report.html".into(),
         start_unix_ms: 1_795_367_400_000,
         duration_ns: 60_012_000_000,

@@ -66,7 +66,8 @@ struct MetricRow {
     candidate: Option<f64>,
     baseline_rounds: usize,
     candidate_rounds: usize,
-    /// Relative; `null` when it cannot be told.
+    /// Relative; `null` when there is no ratio. Without an interval it is not sure
+    /// at all.
     change: Option<f64>,
     change_low: Option<f64>,
     change_high: Option<f64>,
@@ -185,7 +186,7 @@ fn metric(comparison: &Comparison, judged: &Judged) -> MetricRow {
         candidate: judged.candidate,
         baseline_rounds: judged.rounds.0,
         candidate_rounds: judged.rounds.1,
-        change: difference.map(|it| it.change),
+        change: judged.change().filter(|it| it.is_finite()),
         change_low: difference.map(|it| it.low).filter(|it| it.is_finite()),
         change_high: difference.map(|it| it.high).filter(|it| it.is_finite()),
         method: difference.map(|it| it.method.name()),

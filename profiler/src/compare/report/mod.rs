@@ -15,7 +15,6 @@ use std::{
 use super::{
     Comparison, Outcome,
     differential::Side,
-    statistics::Difference,
     targets::{Checked, Status},
     verdict::{Judged, Verdict, signed_percent},
 };
@@ -181,15 +180,13 @@ fn shown(metrics: &[Judged], verdict: Verdict) -> (Vec<&Judged>, usize) {
 
 /// `+9.8 %`, and from where to where it may be.
 fn change(judged: &Judged) -> (String, String) {
-    match &judged.difference {
-        Ok(Difference {
-            change, low, high, ..
-        }) => (
-            signed_percent(*change),
-            format!("{} … {}", signed_percent(*low), signed_percent(*high)),
-        ),
-        Err(_) => ("–".to_owned(), "–".to_owned()),
-    }
+    let unknown = || "–".to_owned();
+    let interval = judged.difference.as_ref().map_or_else(
+        |_| unknown(),
+        |it| format!("{} … {}", signed_percent(it.low), signed_percent(it.high)),
+    );
+    let change = judged.change().map_or_else(unknown, signed_percent);
+    (change, interval)
 }
 
 fn value(judged: &Judged, value: Option<f64>) -> String {
