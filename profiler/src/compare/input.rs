@@ -41,16 +41,17 @@ pub struct Round {
     pub doubts: Vec<String>,
 }
 
+/// Causes are in the text, so none is told as a source too.
 #[derive(Debug, Error)]
 pub enum InputError {
-    #[error("cannot read {}: {source}", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    #[error("cannot read {}: {cause}", path.display())]
+    Read { path: PathBuf, cause: io::Error },
     #[error(transparent)]
     Recording(#[from] StoreError),
-    #[error("{} is no JSON: {source}", path.display())]
+    #[error("{} is no JSON: {cause}", path.display())]
     Json {
         path: PathBuf,
-        source: serde_json::Error,
+        cause: serde_json::Error,
     },
     #[error(
         "{} is neither a recording (.profile), nor a JSON report of this profiler, nor a file of \
@@ -58,8 +59,8 @@ pub enum InputError {
         path.display()
     )]
     Unknown { path: PathBuf },
-    #[error("{} cannot be used: {source}", path.display())]
-    Metrics { path: PathBuf, source: MetricsError },
+    #[error("{} cannot be used: {cause}", path.display())]
+    Metrics { path: PathBuf, cause: MetricsError },
     #[error("{} cannot be used: {reason}", path.display())]
     Report { path: PathBuf, reason: String },
 }
@@ -79,9 +80,9 @@ struct Head {
 ///
 /// If it cannot be read, or is nothing that can be compared.
 pub fn read(path: &Path, stacks: Source) -> Result<Vec<Round>, InputError> {
-    let failed = |source| InputError::Read {
+    let failed = |cause| InputError::Read {
         path: path.to_owned(),
-        source,
+        cause,
     };
     let mut file = File::open(path).map_err(failed)?;
     let mut magic = [0; 2];
@@ -95,16 +96,16 @@ pub fn read(path: &Path, stacks: Source) -> Result<Vec<Round>, InputError> {
     file.take(MAX_BYTES)
         .read_to_end(&mut text)
         .map_err(failed)?;
-    let json = |source| InputError::Json {
+    let json = |cause| InputError::Json {
         path: path.to_owned(),
-        source,
+        cause,
     };
     let head: Head = serde_json::from_slice(&text).map_err(json)?;
     if head.format == FORMAT {
         let file: MetricsFile = serde_json::from_slice(&text).map_err(json)?;
-        file.check().map_err(|source| InputError::Metrics {
+        file.check().map_err(|cause| InputError::Metrics {
             path: path.to_owned(),
-            source,
+            cause,
         })?;
         return Ok(rounds(path, &file));
     }

@@ -357,6 +357,11 @@ fn endings(recording: &Recording, views: &Views, dimension: Dimension, rates: &m
             && function.kind == FrameKind::Synthetic
         {
             let name = function.name.trim_matches(['[', ']']);
+            // What the source says already.
+            let name = ["blocked: ", "disk ", "network "]
+                .iter()
+                .find_map(|word| name.strip_prefix(word))
+                .unwrap_or(name);
             let key = Key::new(Group::Ending(views.source), clean(name));
             rates.add(key, row.amount, dimension);
         }

@@ -126,10 +126,10 @@ fn usual(path: &[String], quantity: Quantity) -> Limit {
 
 #[derive(Debug, Error)]
 pub enum TargetsError {
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {cause}", path.display())]
     Read {
         path: PathBuf,
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     #[error("{}:{line}: {reason}", path.display())]
     Syntax {
@@ -147,9 +147,9 @@ pub enum TargetsError {
 ///
 /// If it cannot be read, is no YAML, or anything else than names and values.
 pub fn read(path: &Path) -> Result<Vec<Target>, TargetsError> {
-    let failed = |source| TargetsError::Read {
+    let failed = |cause| TargetsError::Read {
         path: path.to_owned(),
-        source,
+        cause,
     };
     let length = fs::metadata(path).map_err(failed)?.len();
     let wrong = |line, reason: &str| TargetsError::Syntax {
