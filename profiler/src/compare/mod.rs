@@ -12,6 +12,7 @@ pub mod input;
 mod json_report;
 pub mod measure;
 pub mod metrics;
+pub mod noise;
 pub mod quantity;
 pub mod report;
 #[cfg(test)]

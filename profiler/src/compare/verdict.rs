@@ -28,20 +28,15 @@ use super::{
     input::Round,
     measure::{Group, Key},
     metrics::Better,
+    noise::{self, Floor},
     quantity::{Dimension, Quantity},
     statistics::{self, Difference, Method, NoDifference, Observation},
 };
 use crate::{containers::select::glob, profile::Source};
 
-/// Least noise floor: what is taken to lie apart of itself between two builds of
-/// the same source, as memory layout alone does it (Mytkowicz and others,
-/// Producing wrong data without doing anything obviously wrong, ASPLOS 2009).
-pub const LEAST_FLOOR: f64 = 0.01;
 /// How often an interval holds the truth: a change of the threshold is taken for
 /// none in one of a hundred cases.
 pub const CONFIDENCE: f64 = 0.98;
-/// From this number of rounds on a side is halved to measure the noise floor.
-const HALVED_FROM: usize = 4;
 
 /// How to judge.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,14 +125,6 @@ pub struct Judged {
     /// number of metrics.
     pub chance: Option<f64>,
     pub verdict: Verdict,
-}
-
-/// What two groups of rounds of one build differ by on this host.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Floor {
-    pub relative: f64,
-    /// Otherwise [`LEAST_FLOOR`] is an assumption.
-    pub measured: bool,
 }
 
 /// A part that only one side has.
@@ -371,7 +358,7 @@ fn measured(sides: Sides, repeated: &[Observation], in_turn: bool, rules: &Rules
         rules.paired,
         rules.noise,
     );
-    let floor = floor(&sides, repeated, in_turn);
+    let floor = noise::floor(&sides.baseline, &sides.candidate, repeated, in_turn);
     // What the user states is of single rounds, and of other sessions.
     let stated = match &difference {
         Ok(it) if it.method == Method::Sampling || !in_turn => rules.noise.unwrap_or_default(),
@@ -401,40 +388,6 @@ fn measured(sides: Sides, repeated: &[Observation], in_turn: bool, rules: &Rules
         },
         chance,
         verdict: Verdict::NotEnoughEvidence,
-    }
-}
-
-/// How far halves of each side, which are rounds of one build, lie apart beyond
-/// their scatter. Sides that took turns are halved likewise; of others the first
-/// half is compared with the second, since time lies between the sides as well.
-fn floor(sides: &Sides, repeated: &[Observation], in_turn: bool) -> Floor {
-    let values = |side: &[Observation]| side.iter().map(|it| it.value).collect::<Vec<f64>>();
-    let halves = |side: &[Observation]| {
-        let side = values(side);
-        if side.len() < HALVED_FROM {
-            return None;
-        }
-        let (first, second): (Vec<f64>, Vec<f64>) = if in_turn {
-            let every_other = |from| side.iter().skip(from).step_by(2).copied().collect();
-            (every_other(0), every_other(1))
-        } else {
-            let (first, second) = side.split_at(side.len() / 2);
-            (first.to_vec(), second.to_vec())
-        };
-        statistics::unexplained(&first, &second)
-    };
-    let own: Vec<f64> = [&sides.baseline, &sides.candidate]
-        .into_iter()
-        .filter_map(|side| halves(side))
-        .collect();
-    let of_halves = (!own.is_empty()).then(|| own.iter().sum::<f64>() / own.len() as f64);
-    let of_session = statistics::unexplained(&values(&sides.baseline), &values(repeated));
-    let found = of_halves.into_iter().chain(of_session).reduce(f64::max);
-    Floor {
-        relative: found
-            .map_or(0.0, |squared| squared.max(0.0).sqrt().exp_m1())
-            .max(LEAST_FLOOR),
-        measured: found.is_some(),
     }
 }
 
@@ -509,3 +462,6 @@ fn verdict(judged: &Judged, rules: &Rules) -> Verdict {
         Verdict::NotEnoughEvidence
     }
 }
+
+#[cfg(test)]
+mod tests;
