@@ -13,8 +13,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::{
-    accuracy, compare_bench, dist, event_costs, interpreters, load, measure, measure::Measured, setup,
-    shell, toolchain,
+    accuracy, compare_bench, dist, event_costs, interpreters, load, measure, measure::Measured,
+    setup, shell, toolchain,
 };
 
 const SECONDS: u32 = 10;
