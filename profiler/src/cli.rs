@@ -4,7 +4,10 @@ mod args;
 mod compare;
 mod format;
 mod load;
+mod postgres;
+mod probe_output;
 mod record;
+mod redis;
 mod report;
 
 use std::{
@@ -64,6 +67,8 @@ fn run(cli: Cli, arguments: &[OsString]) -> anyhow::Result<u8> {
         Some(Verb::Load(options)) => load::run(&options, &cli.messages, arguments),
         Some(Verb::Compare(options)) => compare::run(&options, &cli.messages),
         Some(Verb::Report(options)) => report::run(&options, &cli.messages),
+        Some(Verb::Postgres(options)) => postgres::run(&options),
+        Some(Verb::Redis(options)) => redis::run(&options),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "profiler", &mut script);

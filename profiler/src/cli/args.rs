@@ -9,6 +9,8 @@ use super::{
     Format,
     compare::{CompareArgs, RuleArgs, TargetArgs},
     load::LoadArgs,
+    postgres::PostgresArgs,
+    redis::RedisArgs,
 };
 use crate::{
     options::{MAX_FREQUENCY, parse_duration, parse_percent},
@@ -65,6 +67,8 @@ pub enum Verb {
     Load(Box<LoadArgs>),
     Report(ReportArgs),
     Compare(Box<CompareArgs>),
+    Postgres(PostgresArgs),
+    Redis(RedisArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:
   profiler completions bash > /etc/bash_completion.d/profiler")]

@@ -1,0 +1,42 @@
+//! A part of a report that may be missing for a reason of its own.
+
+use serde::Serialize;
+
+/// What a part of the probe found, or why it found nothing.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Section<T> {
+    Measured { data: T },
+    NotMeasured { reason: String },
+}
+
+impl<T> Section<T> {
+    pub fn missing(reason: impl Into<String>) -> Self {
+        Self::NotMeasured {
+            reason: reason.into(),
+        }
+    }
+
+    pub fn data(&self) -> Option<&T> {
+        match self {
+            Self::Measured { data } => Some(data),
+            Self::NotMeasured { .. } => None,
+        }
+    }
+
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Measured { .. } => None,
+            Self::NotMeasured { reason } => Some(reason),
+        }
+    }
+}
+
+impl<T, E: std::fmt::Display> From<Result<T, E>> for Section<T> {
+    fn from(result: Result<T, E>) -> Self {
+        match result {
+            Ok(data) => Self::Measured { data },
+            Err(error) => Self::missing(error.to_string()),
+        }
+    }
+}
