@@ -81,7 +81,8 @@ pub fn program(path: &str) -> Result<Command> {
     Ok(command)
 }
 
-fn root_file_system() -> Result<PathBuf> {
+/// The root file system itself, for programs that run from it with chroot.
+pub fn root_file_system() -> Result<PathBuf> {
     let directory = cache().join("image");
     let finished = directory.join("rootfs-2");
     if finished.is_dir() {

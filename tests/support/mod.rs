@@ -1,6 +1,8 @@
 pub mod cgroups;
+pub mod databases;
 pub mod folded;
 pub mod holder;
+pub mod hostile;
 pub mod http;
 pub mod image;
 pub mod interpreted;

@@ -239,7 +239,7 @@ mod tests {
         document().write_text(&mut out).expect("a vector takes all");
         let text = String::from_utf8(out).expect("it is text");
         assert!(text.contains("problem: a is big\n    evidence: 1,000 bytes\n"), "{text}");
-        assert!(text.contains("  c             1,000\n"), "{text}");
+        assert!(text.contains("  c         1,000\n"), "{text}");
         assert!(text.contains("Not measured: permission denied."), "{text}");
         assert!(!text.contains('\u{1b}'));
     }

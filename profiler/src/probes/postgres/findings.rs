@@ -164,10 +164,13 @@ fn words(query: &str) -> Vec<String> {
     words
 }
 
+/// Whether a statement has the table in its FROM, or changes it.
 fn names(words: &[String], table: &str) -> bool {
-    words.windows(2).any(|pair| {
-        matches!(pair[0].as_str(), "from" | "join" | "update" | "into" | "." | ",")
-            && pair[1] == table
+    words.iter().enumerate().any(|(at, word)| {
+        let next = |ahead: usize| words.get(at + ahead).map(String::as_str);
+        // A schema may stand before it; before a point, it is an alias.
+        let place = if next(2) == Some(".") { next(3) } else { next(1) };
+        matches!(word.as_str(), "from" | "join" | "update" | "into" | ",") && place == Some(table)
     })
 }
 

@@ -12,7 +12,6 @@ use serde::Serialize;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     task::LocalSet,
-    time::timeout,
 };
 
 use super::{
@@ -20,6 +19,7 @@ use super::{
     credentials::Login,
     resp::{self, NotTheProtocol, Value},
 };
+use crate::probes::database::stream::{Allowance, Stream};
 
 /// All keys that are written begin with it, and are removed afterwards.
 const PREFIX: &str = "profiler:benchmark:";
@@ -41,7 +41,7 @@ pub struct BenchmarkOptions {
     /// Number of keys; one without.
     pub key_space: Option<u64>,
     pub tests: Vec<Test>,
-    /// For one round of a client's commands.
+    /// For connecting, and longest time without any answer.
     pub timeout: Duration,
 }
 
@@ -297,19 +297,20 @@ async fn run_test(
         .into_iter()
         .map(|((stream, allowance), load)| {
             let shared = shared.clone();
-            let limit = options.timeout;
-            local.spawn_local(async move { load.run(stream, allowance, &shared, limit).await })
+            local.spawn_local(async move { load.run(stream, allowance, &shared).await })
         })
         .collect();
-    local
-        .run_until(async {
-            for client in clients {
-                let ended = client.await;
-                ended.unwrap_or_else(|error| Err(ClientError::Lost(error.to_string())))?;
-            }
-            Ok::<_, ClientError>(())
-        })
-        .await?;
+    let all = local.run_until(async {
+        for client in clients {
+            let ended = client.await;
+            ended.unwrap_or_else(|error| Err(ClientError::Lost(error.to_string())))?;
+        }
+        Ok::<_, ClientError>(())
+    });
+    tokio::select! {
+        ended = all => ended?,
+        () = silence(&shared, options.timeout) => return Err(ClientError::Silent(options.timeout)),
+    }
     let seconds = started.elapsed().as_secs_f64();
     let latencies = shared.latencies_us.borrow();
     let requests = latencies.len();
@@ -325,6 +326,20 @@ async fn run_test(
         p99_us: latencies.value_at_quantile(0.99),
         max_us: latencies.max(),
     })
+}
+
+/// Ends when nothing was answered for so long. One clock for all clients costs
+/// less than one for each command.
+async fn silence(shared: &Shared, limit: Duration) {
+    let mut before = None;
+    loop {
+        let answered = shared.latencies_us.borrow().len();
+        if before == Some(answered) {
+            return;
+        }
+        before = Some(answered);
+        tokio::time::sleep(limit).await;
+    }
 }
 
 /// The commands of one client.
@@ -386,10 +401,9 @@ impl Load {
 
     async fn run(
         mut self,
-        mut stream: crate::probes::database::stream::Stream,
-        allowance: crate::probes::database::stream::Allowance,
+        mut stream: Stream,
+        allowance: Allowance,
         shared: &Shared,
-        limit: Duration,
     ) -> Result<(), ClientError> {
         let mut received: Vec<u8> = Vec::with_capacity(16 << 10);
         loop {
@@ -401,16 +415,13 @@ impl Load {
             self.choose_keys();
             allowance.renew();
             let bytes = &self.bytes[..self.command_length * round as usize];
-            let exchange = exchange(&mut stream, bytes, round, &mut received, shared);
-            timeout(limit, exchange)
-                .await
-                .unwrap_or(Err(ClientError::Silent(limit)))?;
+            exchange(&mut stream, bytes, round, &mut received, shared).await?;
         }
     }
 }
 
 async fn exchange(
-    stream: &mut crate::probes::database::stream::Stream,
+    stream: &mut Stream,
     bytes: &[u8],
     round: u64,
     received: &mut Vec<u8>,

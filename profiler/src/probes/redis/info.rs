@@ -182,7 +182,8 @@ impl Memory {
         Self {
             used_bytes: info.number("used_memory"),
             peak_bytes: info.number("used_memory_peak"),
-            resident_bytes: info.number("used_memory_rss"),
+            // 0 where the server cannot read its /proc.
+            resident_bytes: info.number("used_memory_rss").filter(|&bytes| bytes > 0),
             max_bytes: info.number("maxmemory"),
             max_policy: info.get("maxmemory_policy").map(str::to_owned),
             fragmentation_ratio: info.float("mem_fragmentation_ratio"),

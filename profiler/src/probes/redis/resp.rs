@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::probes::database::stream::LARGEST_ANSWER;
+
 /// Longest line, bytes: of a status, an error or a length.
 const LONGEST_LINE: usize = 64 << 10;
 /// Deepest array within arrays.
@@ -78,8 +80,7 @@ fn value(bytes: &[u8], depth: usize) -> Result<Option<(Value, usize)>, NotThePro
         b'$' => match number(text)? {
             -1 => Value::Bulk(None),
             length => {
-                let length = usize::try_from(length).map_err(|_| NotTheProtocol)?;
-                let end = at.checked_add(length).ok_or(NotTheProtocol)?;
+                let end = at + bulk_length(length)?;
                 match bytes.get(end..).and_then(|rest| rest.get(..2)) {
                     None => return Ok(None),
                     Some(b"\r\n") => {}
@@ -136,7 +137,7 @@ pub fn skip(bytes: &[u8]) -> Result<Option<(bool, usize)>, NotTheProtocol> {
             b'$' => {
                 let length = number(text)?;
                 if length >= 0 {
-                    at = at.saturating_add(length as usize).saturating_add(2);
+                    at += bulk_length(length)? + 2;
                     if at > bytes.len() {
                         return Ok(None);
                     }
@@ -173,6 +174,13 @@ fn line(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>, NotTheProtocol> {
         },
         None if bytes.len() < LONGEST_LINE => Ok(None),
         None => Err(NotTheProtocol),
+    }
+}
+
+fn bulk_length(claimed: i64) -> Result<usize, NotTheProtocol> {
+    match u64::try_from(claimed) {
+        Ok(length) if length <= LARGEST_ANSWER => Ok(length as usize),
+        _ => Err(NotTheProtocol),
     }
 }
 
