@@ -3,7 +3,7 @@ use std::{
     fs,
     io::Write as _,
     os::unix::fs::PermissionsExt as _,
-    process::{Child, Command, Stdio},
+    process::{ChildStdin, Command, Stdio},
     thread,
     time::Duration,
 };
@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tests::{
-    databases::{PASSWORD, PASSWORD_IN_URL, Postgres, finding, json},
+    databases::{Certificate, PASSWORD, PASSWORD_IN_URL, Postgres, finding, json},
     hostile, process,
     process::Process,
     profiler,
@@ -37,7 +37,9 @@ fn numbers_are_those_of_psql() -> Result<()> {
         server.sql(statement)?;
     }
     for customer in 0..7 {
-        server.sql(&format!("SELECT count(*) FROM orders WHERE customer_id = {customer}"))?;
+        server.sql(&format!(
+            "SELECT count(*) FROM orders WHERE customer_id = {customer}"
+        ))?;
     }
     // Statistics of a session are written when it ends, at the latest.
     thread::sleep(Duration::from_secs(1));
@@ -52,17 +54,23 @@ fn numbers_are_those_of_psql() -> Result<()> {
             "SELECT sum(calls), sum(rows), sum(shared_blks_hit) FROM pg_stat_statements
              WHERE queryid = {id}"
         ))?;
-        let found = format!("{}|{}|{}", row["calls"], row["rows"], row["cache_hit_blocks"]);
+        let found = format!(
+            "{}|{}|{}",
+            row["calls"], row["rows"], row["cache_hit_blocks"]
+        );
         // What psql asked for since is counted too, but not among these.
-        if row["query"].as_str().is_some_and(|query| query.contains("orders")) {
+        if row["query"]
+            .as_str()
+            .is_some_and(|query| query.contains("orders"))
+        {
             ensure!(found == expected, "{row} is {expected}");
             compared += 1;
         }
     }
     ensure!(compared >= 4, "only {compared} statements: {statements:#?}");
-    let seven = statements.iter().find(|row| {
-        row["query"] == "SELECT count(*) FROM orders WHERE customer_id = $1"
-    });
+    let seven = statements
+        .iter()
+        .find(|row| row["query"] == "SELECT count(*) FROM orders WHERE customer_id = $1");
     ensure!(seven.context("no statement on customers")?["calls"] == 7);
 
     let expected = server.sql(
@@ -72,7 +80,10 @@ fn numbers_are_those_of_psql() -> Result<()> {
     let reads = &list(&report, "/tables/data/sequential_reads")?[0]["table"];
     let found = format!(
         "{}|{}|{}|{}",
-        reads["sequential_scans"], reads["sequentially_read_rows"], reads["live_rows"], reads["bytes"]
+        reads["sequential_scans"],
+        reads["sequentially_read_rows"],
+        reads["live_rows"],
+        reads["bytes"]
     );
     ensure!(found == expected, "{found} is {expected}");
 
@@ -89,19 +100,22 @@ fn numbers_are_those_of_psql() -> Result<()> {
     ensure!(unused.join(",") == expected, "{unused:?} is {expected}");
     let max = server.sql("SHOW max_connections")?;
     ensure!(report["connections"]["data"]["max"].to_string() == max);
-    let checkpoints = server.sql("SELECT checkpoints_timed, checkpoints_req FROM pg_stat_bgwriter")?;
+    let checkpoints =
+        server.sql("SELECT checkpoints_timed, checkpoints_req FROM pg_stat_bgwriter")?;
     let totals = &report["checkpoints"]["data"]["totals"];
     ensure!(format!("{}|{}", totals["timed"], totals["requested"]) == checkpoints);
     Ok(())
 }
 
-/// psql that waits for statements.
+/// psql on a connection of its own.
 struct Session {
-    process: Process,
+    _process: Process,
+    /// Kept open, so that psql waits for more.
+    _input: Option<ChildStdin>,
 }
 
 impl Session {
-    fn start(server: &Postgres, name: &str, statements: &str) -> Result<Self> {
+    fn spawn(server: &Postgres, name: &str) -> Result<(Process, ChildStdin)> {
         let mut process = Process::spawn(
             server
                 .psql(name)?
@@ -109,11 +123,29 @@ impl Session {
                 .stdout(Stdio::null())
                 .stderr(Stdio::null()),
         )?;
-        let child: &mut Child = process.child();
-        let input = child.stdin.as_mut().context("no input")?;
+        let input = process.child().stdin.take().context("no input")?;
+        Ok((process, input))
+    }
+
+    /// Runs statements, and waits for more.
+    fn start(server: &Postgres, name: &str, statements: &str) -> Result<Self> {
+        let (process, mut input) = Self::spawn(server, name)?;
         writeln!(input, "{statements}")?;
-        input.flush()?;
-        Ok(Self { process })
+        Ok(Self {
+            _process: process,
+            _input: Some(input),
+        })
+    }
+
+    /// Runs a statement again and again.
+    fn repeat(server: &Postgres, first: &str, statement: &'static str) -> Result<Self> {
+        let (process, mut input) = Self::spawn(server, "repeater")?;
+        writeln!(input, "{first}")?;
+        thread::spawn(move || while writeln!(input, "{statement}").is_ok() {});
+        Ok(Self {
+            _process: process,
+            _input: None,
+        })
     }
 }
 
@@ -133,7 +165,9 @@ fn planted_faults_are_found_by_name() -> Result<()> {
     )?;
     let ready = process::until(Duration::from_secs(10), || {
         let state = "SELECT state FROM pg_stat_activity WHERE application_name = 'holder'";
-        server.sql(state).is_ok_and(|state| state == "idle in transaction")
+        server
+            .sql(state)
+            .is_ok_and(|state| state == "idle in transaction")
     });
     ensure!(ready, "the holder is not idle in its transaction");
     let waiters: Vec<Session> = (0..3)
@@ -142,32 +176,65 @@ fn planted_faults_are_found_by_name() -> Result<()> {
             Session::start(&server, "waiter", update)
         })
         .collect::<Result<_>>()?;
-    // Reads the table whole, again and again, in one transaction: also N+1.
-    let reads = "SELECT count(*) FROM orders WHERE customer_id = 4711;".repeat(600);
-    let reader = Session::start(&server, "reader", &format!("BEGIN; {reads}"))?;
+    let reads = "SELECT count(*) FROM orders WHERE customer_id = 4711;";
+    let reader = Session::repeat(&server, "", reads)?;
+    let loops = "SELECT note FROM orders WHERE id = 4711;";
+    let looper = Session::repeat(&server, "BEGIN;", loops)?;
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
     let waiting = process::until(Duration::from_secs(10), || {
         server.sql(waits).is_ok_and(|count| count == "3")
     });
     ensure!(waiting, "nobody waits");
     let pid = server.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'holder'")?;
-    let report = server.probe(&["--duration", "3", "--interval", "200ms", "--explain-worst", "3"])?;
-    drop((holder, waiters, reader));
+    let report = server.probe(&[
+        "--duration",
+        "3",
+        "--interval",
+        "200ms",
+        "--explain-worst",
+        "3",
+    ])?;
+    drop((holder, waiters, reader, looper));
 
     let behind = format!("behind pid {pid}, idle in transaction for");
     let pile = finding(&report, "lock_pile_up", &["3 sessions wait", &behind])?;
     println!("{pile:#}");
-    let missing = finding(&report, "missing_index", &["table orders", "no index on customer_id"])?;
+    let missing = finding(
+        &report,
+        "missing_index",
+        &["table orders", "no index on customer_id"],
+    )?;
     println!("{missing:#}");
+    ensure!(
+        missing["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("times a minute"))
+    );
+    finding(
+        &report,
+        "n_plus_one",
+        &["SELECT note FROM orders WHERE id = $1"],
+    )?;
     finding(&report, "unused_index", &["orders_note"])?;
-    finding(&report, "duplicate_index", &["orders_id_again", "orders_pkey"])?;
-    finding(&report, "plan_sequential_scan", &["Seq Scan on orders", "customer_id = $1"])?;
+    finding(
+        &report,
+        "duplicate_index",
+        &["orders_id_again", "orders_pkey"],
+    )?;
+    finding(
+        &report,
+        "plan_sequential_scan",
+        &["Seq Scan on orders", "customer_id = $1"],
+    )?;
 
     let blocker = &report["activity"]["data"]["blocking"]["blockers"][0];
     ensure!(blocker["pid"].to_string() == pid, "{blocker:#}");
     ensure!(list(blocker, "/waiting")?.len() == 3, "{blocker:#}");
     let waits = list(&report, "/activity/data/waits")?;
-    ensure!(waits.iter().any(|wait| wait["wait_type"] == "Lock"), "{waits:#?}");
+    ensure!(
+        waits.iter().any(|wait| wait["wait_type"] == "Lock"),
+        "{waits:#?}"
+    );
     // Nobody's data, but the shape of it.
     let text = report.to_string();
     for secret in ["secret", "4711"] {
@@ -205,13 +272,23 @@ fn nothing_is_changed() -> Result<()> {
     fingerprint(&server)?;
     let before = fingerprint(&server)?;
     for (statement, reason) in [
-        ("WITH gone AS (DELETE FROM orders RETURNING 1) SELECT * FROM gone", "read-only"),
+        (
+            "WITH gone AS (DELETE FROM orders RETURNING 1) SELECT * FROM gone",
+            "read-only",
+        ),
         ("SELECT nextval('orders_id_seq')", "read-only"),
         ("DELETE FROM orders", "only SELECT"),
         ("SELECT 1; COMMIT; DELETE FROM orders", "multiple commands"),
         ("SELECT pg_sleep(60)", "statement timeout"),
     ] {
-        let options = ["--duration", "1ms", "--timeout", "2", "--explain-worst", "5"];
+        let options = [
+            "--duration",
+            "1ms",
+            "--timeout",
+            "2",
+            "--explain-worst",
+            "5",
+        ];
         let report = server.probe(&[&options[..], &["--explain", statement]].concat())?;
         let plan = &report["plans"][0]["plan"];
         let said = plan["reason"].as_str().unwrap_or_default();
@@ -222,7 +299,11 @@ fn nothing_is_changed() -> Result<()> {
 
     let explain = "SELECT * FROM orders WHERE customer_id = 42";
     let report = server.probe(&["--duration", "1ms", "--explain", explain])?;
-    finding(&report, "plan_sequential_scan", &["Seq Scan on orders", "(customer_id = ?)"])?;
+    finding(
+        &report,
+        "plan_sequential_scan",
+        &["Seq Scan on orders", "(customer_id = ?)"],
+    )?;
     let nodes = list(&report, "/plans/0/plan/data/nodes")?;
     let rows = server.sql("SELECT count(*) FROM orders WHERE customer_id = 42")?;
     ensure!(nodes[0]["rows"].as_f64() == rows.parse().ok(), "{nodes:#?}");
@@ -231,11 +312,8 @@ fn nothing_is_changed() -> Result<()> {
 
 #[test]
 fn logins_and_passwords() -> Result<()> {
-    let server = Postgres::start(&[
-        "ssl=on",
-        "ssl_cert_file=/etc/ssl/certs/ssl-cert-snakeoil.pem",
-        "ssl_key_file=/etc/ssl/private/ssl-cert-snakeoil.key",
-    ])?;
+    let certificate = Certificate::make()?;
+    let server = Postgres::start_with(&["ssl=on"], Some(&certificate))?;
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("pgpass");
     fs::write(&file, format!("127.0.0.1:*:*:postgres:{PASSWORD}\n"))?;
@@ -243,18 +321,36 @@ fn logins_and_passwords() -> Result<()> {
     let url = server.url("postgres");
     let with_password = url.replace("postgres@", &format!("postgres:{PASSWORD_IN_URL}@"));
     let socket = server.socket_directory();
-    let socket = format!("host={} port={} user=postgres", socket.display(), server.port);
+    let socket = format!(
+        "host={} port={} user=postgres",
+        socket.display(),
+        server.port
+    );
     let run = |url: &str, name: &str, value: &str| -> Result<_> {
         let mut command: Command = profiler::command();
         command
-            .args(["postgres", url, "--duration", "1ms", "--format", "json", "-vv"])
+            .args([
+                "postgres",
+                url,
+                "--duration",
+                "1ms",
+                "--format",
+                "json",
+                "-vv",
+            ])
             .env_remove("PGPASSWORD")
             .env(name, value);
         let output = process::any_output(&mut command)?;
         let written = [&output.stdout[..], &output.stderr].concat();
         let written = String::from_utf8_lossy(&written);
-        ensure!(!written.contains(PASSWORD), "the password was written: {written}");
-        ensure!(!written.contains(PASSWORD_IN_URL), "the password was written: {written}");
+        ensure!(
+            !written.contains(PASSWORD),
+            "the password was written: {written}"
+        );
+        ensure!(
+            !written.contains(PASSWORD_IN_URL),
+            "the password was written: {written}"
+        );
         Ok(output)
     };
     let file = file.to_str().context("a path in UTF-8")?;
@@ -264,21 +360,57 @@ fn logins_and_passwords() -> Result<()> {
         (&with_password, "UNUSED", ""),
         (&socket, "PGPASSWORD", PASSWORD),
     ] {
-        let report = json(&run(url, name, value)?).with_context(|| name.to_owned())?;
-        ensure!(report["encrypted"] == !url.starts_with("host"), "{}", report["encrypted"]);
+        let report = json(&run(url, name, value)?, "postgres").with_context(|| name.to_owned())?;
+        ensure!(
+            report["encrypted"] == !url.starts_with("host"),
+            "{}",
+            report["encrypted"]
+        );
     }
-    let plain = json(&run(&format!("{url}?sslmode=disable"), "PGPASSWORD", PASSWORD)?)?;
+    let verified = format!(
+        "{url}?sslmode=verify-full&sslrootcert={}",
+        certificate.path()
+    );
+    let verified = json(&run(&verified, "PGPASSWORD", PASSWORD)?, "postgres")?;
+    ensure!(verified["encrypted"] == true);
+    let plain = json(
+        &run(&format!("{url}?sslmode=disable"), "PGPASSWORD", PASSWORD)?,
+        "postgres",
+    )?;
     ensure!(plain["encrypted"] == false);
     let refused = [
-        (url.clone(), "PGPASSWORD", "wrong", "password authentication failed"),
-        (format!("{url}?sslmode=verify-full"), "PGPASSWORD", PASSWORD, "certificate"),
-        (with_password.replace("//postgres:", "//nobody:"), "UNUSED", "", "password authentication failed"),
-        (with_password.replace("postgres://", "http://"), "UNUSED", "", "scheme"),
+        (
+            url.clone(),
+            "PGPASSWORD",
+            "wrong",
+            "password authentication failed",
+        ),
+        (
+            format!("{url}?sslmode=verify-full"),
+            "PGPASSWORD",
+            PASSWORD,
+            "certificate",
+        ),
+        (
+            with_password.replace("//postgres:", "//nobody:"),
+            "UNUSED",
+            "",
+            "password authentication failed",
+        ),
+        (
+            with_password.replace("postgres://", "http://"),
+            "UNUSED",
+            "",
+            "scheme",
+        ),
     ];
     for (url, name, value, reason) in refused {
         let output = run(&url, name, value)?;
         let said = profiler::messages(&output);
-        ensure!(output.status.code() == Some(2) && said.contains(reason), "{reason}: {said}");
+        ensure!(
+            output.status.code() == Some(2) && said.contains(reason),
+            "{reason}: {said}"
+        );
     }
     Ok(())
 }
@@ -291,15 +423,37 @@ fn what_fails_is_there_with_its_reason() -> Result<()> {
     server.sql("REVOKE ALL ON FUNCTION pg_stat_statements(boolean) FROM PUBLIC")?;
     let output = process::any_output(
         profiler::command()
-            .args(["postgres", &server.url("limited"), "--duration", "1s", "--format", "json"])
+            .args([
+                "postgres",
+                &server.url("limited"),
+                "--duration",
+                "1s",
+                "--format",
+                "json",
+            ])
             .env("PGPASSWORD", PASSWORD),
     )?;
-    let report = json(&output)?;
+    let report = json(&output, "postgres")?;
     ensure!(report["server"]["sees_all_statistics"] == false);
     let reason = report["statements"]["reason"].as_str().unwrap_or_default();
-    ensure!(reason.contains("permission denied"), "{}", report["statements"]);
-    for section in ["activity", "database", "tables", "indexes", "checkpoints", "replication"] {
-        ensure!(report[section]["status"] == "measured", "{section}: {}", report[section]);
+    ensure!(
+        reason.contains("permission denied"),
+        "{}",
+        report["statements"]
+    );
+    for section in [
+        "activity",
+        "database",
+        "tables",
+        "indexes",
+        "checkpoints",
+        "replication",
+    ] {
+        ensure!(
+            report[section]["status"] == "measured",
+            "{section}: {}",
+            report[section]
+        );
     }
 
     let killer = thread::spawn(move || -> Result<Postgres> {
@@ -316,13 +470,23 @@ fn what_fails_is_there_with_its_reason() -> Result<()> {
     let port = output_port(&report)?;
     let output = process::any_output(
         profiler::command()
-            .args(["postgres", &format!("postgres://postgres@127.0.0.1:{port}/postgres")])
-            .args(["--duration", "3s", "--interval", "100ms", "--format", "json"])
+            .args([
+                "postgres",
+                &format!("postgres://postgres@127.0.0.1:{port}/postgres"),
+            ])
+            .args([
+                "--duration",
+                "3s",
+                "--interval",
+                "100ms",
+                "--format",
+                "json",
+            ])
             .env("PGPASSWORD", PASSWORD),
     )?;
     let killed = killer.join().ok().context("the killer failed")?;
     if output.status.success() {
-        let report = json(&output)?;
+        let report = json(&output, "postgres")?;
         ensure!(report["connections"]["status"] == "measured", "{report:#}");
     } else {
         ensure!(profiler::messages(&output).lines().count() == 1);

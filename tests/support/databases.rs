@@ -2,14 +2,14 @@
 //! directory of its own.
 use std::{
     fs,
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::{Command, Output, Stdio},
     time::Duration,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::{
@@ -32,10 +32,17 @@ pub struct Postgres {
 impl Postgres {
     /// Starts a new server with these settings beside the usual ones.
     pub fn start(settings: &[&str]) -> Result<Self> {
+        Self::start_with(settings, None)
+    }
+
+    pub fn start_with(settings: &[&str], certificate: Option<&Certificate>) -> Result<Self> {
         let root = image::root_file_system()?;
         let directory = tempfile::tempdir()?;
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
         fs::write(directory.path().join("password"), PASSWORD)?;
+        for (file, name) in certificate.into_iter().flat_map(Certificate::files) {
+            fs::copy(file, directory.path().join(name))?;
+        }
         let port = free_port()?;
         let root = root.display();
         // In a mount namespace of its own: nothing is left mounted behind.
@@ -48,6 +55,7 @@ impl Postgres {
                --pdeathsig KILL env LC_ALL=C.UTF-8 sh -c 'cd /mnt
                bin=$(echo /usr/lib/postgresql/*/bin)
                $bin/initdb -D data -U postgres -A scram-sha-256 --pwfile=password --no-sync >/dev/null
+               for file in server.*; do [ -e $file ] && install -m 600 $file data; done
                exec $bin/postgres -D data -p {port} -k /mnt/run -c listen_addresses=127.0.0.1 \
                  -c fsync=off -c shared_preload_libraries=pg_stat_statements {settings}'",
             own = directory.path().display(),
@@ -85,7 +93,14 @@ impl Postgres {
         command
             .arg(image::root_file_system()?)
             .args(["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
-            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres"])
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &self.port.to_string(),
+                "-U",
+                "postgres",
+            ])
             .env("PGPASSWORD", PASSWORD)
             .env("PGAPPNAME", name);
         Ok(command)
@@ -114,7 +129,41 @@ impl Postgres {
                 .args(options)
                 .env("PGPASSWORD", PASSWORD),
         )?;
-        json(&output)
+        json(&output, "postgres")
+    }
+}
+
+/// A certificate for 127.0.0.1, signed by itself.
+pub struct Certificate {
+    directory: tempfile::TempDir,
+}
+
+impl Certificate {
+    pub fn make() -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        // The image's openssl writes to its own stdout: it sees no file of ours.
+        let script = "cd $(mktemp -d) && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -batch \
+            -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 \
+            -addext basicConstraints=critical,CA:FALSE -keyout key -out certificate 2>/dev/null \
+            && cat certificate key && rm -r $PWD";
+        let both = process::output(
+            Command::new("chroot")
+                .arg(image::root_file_system()?)
+                .args(["sh", "-c", script]),
+        )?;
+        let key = both.find("-----BEGIN PRIVATE KEY").context("no key")?;
+        fs::write(directory.path().join("server.crt"), &both[..key])?;
+        fs::write(directory.path().join("server.key"), &both[key..])?;
+        Ok(Self { directory })
+    }
+
+    fn files(&self) -> [(PathBuf, &'static str); 2] {
+        ["server.crt", "server.key"].map(|name| (self.directory.path().join(name), name))
+    }
+
+    /// Of the certificate, without its key.
+    pub fn path(&self) -> String {
+        self.files()[0].0.display().to_string()
     }
 }
 
@@ -134,16 +183,14 @@ pub struct Redis {
 impl Redis {
     pub fn start(options: &[&str]) -> Result<Self> {
         let port = free_port()?;
-        let process = Process::spawn(
-            Command::new("chroot")
-                .arg(image::root_file_system()?)
-                .args(["redis-server", "--port", &port.to_string()])
-                .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-                .args(["--enable-debug-command", "yes"])
-                .args(options)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null()),
-        )?;
+        let mut command = Command::new("chroot");
+        command
+            .arg(image::root_file_system()?)
+            .args(["redis-server", "--port", &port.to_string()])
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--enable-debug-command", "yes"])
+            .args(options);
+        let process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()))?;
         let server = Self {
             _process: process,
             port,
@@ -151,6 +198,35 @@ impl Redis {
         let ready = process::until(Duration::from_secs(20), || server.cli(&["PING"]).is_ok());
         ensure!(ready, "Redis does not start");
         Ok(server)
+    }
+
+    /// A server that speaks TLS and nothing else.
+    pub fn start_encrypted(certificate: &Certificate) -> Result<Self> {
+        let port = free_port()?;
+        let root = image::root_file_system()?;
+        // Bound in a mount namespace of its own, as for PostgreSQL.
+        let script = format!(
+            "mount --bind {own} {root}/mnt && exec chroot {root} redis-server --port 0 \
+             --tls-port {port} --bind 127.0.0.1 --save '' --appendonly no --tls-auth-clients no \
+             --tls-cert-file /mnt/server.crt --tls-key-file /mnt/server.key \
+             --tls-ca-cert-file /mnt/server.crt",
+            own = certificate.directory.path().display(),
+            root = root.display(),
+        );
+        let process = Process::spawn(
+            Command::new("unshare")
+                .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null()),
+        )?;
+        let ready = process::until(Duration::from_secs(20), || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        ensure!(ready, "Redis does not start");
+        Ok(Self {
+            _process: process,
+            port,
+        })
     }
 
     /// A tool of Redis that is told where the server is.
@@ -179,18 +255,28 @@ impl Redis {
                 .args(["redis", &self.url(), "--format", "json"])
                 .args(options),
         )?;
-        json(&output)
+        json(&output, "redis")
     }
 }
 
-pub fn json(output: &Output) -> Result<Value> {
+/// The report, which is as its schema says.
+pub fn json(output: &Output, verb: &str) -> Result<Value> {
     ensure!(
         output.status.success(),
         "{}: {}",
         output.status,
         profiler::messages(output)
     );
-    Ok(serde_json::from_slice(&output.stdout)?)
+    let report = serde_json::from_slice(&output.stdout)?;
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../reports");
+    let schema = fs::read_to_string(format!("{directory}/{verb}.schema.json"))?;
+    let schema = jsonschema::draft202012::new(&serde_json::from_str(&schema)?)?;
+    let errors: Vec<String> = schema
+        .iter_errors(&report)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    ensure!(errors.is_empty(), "not as the schema says: {errors:#?}");
+    Ok(report)
 }
 
 /// The finding of this kind whose text holds all of these words.

@@ -85,16 +85,39 @@ fn probe_ends(verb: &str, name: &str, url: &str) -> Result<()> {
             break status;
         }
         most = most.max(profiler::resident(probe.pid()).unwrap_or_default());
-        ensure!(started.elapsed() < Duration::from_secs(60), "it does not end");
+        ensure!(
+            started.elapsed() < Duration::from_secs(60),
+            "it does not end"
+        );
         thread::sleep(Duration::from_millis(10));
     };
     let (mut out, mut messages) = (String::new(), String::new());
-    probe.child().stdout.take().context("no output")?.read_to_string(&mut out)?;
-    probe.child().stderr.take().context("no messages")?.read_to_string(&mut messages)?;
-    println!("{name}: {:.1} s, {most:.0} MiB: {}", started.elapsed().as_secs_f64(), messages.trim());
+    probe
+        .child()
+        .stdout
+        .take()
+        .context("no output")?
+        .read_to_string(&mut out)?;
+    probe
+        .child()
+        .stderr
+        .take()
+        .context("no messages")?
+        .read_to_string(&mut messages)?;
+    println!(
+        "{name}: {:.1} s, {most:.0} MiB: {}",
+        started.elapsed().as_secs_f64(),
+        messages.trim()
+    );
     ensure!(status.code() == Some(2), "{status}: {messages}");
-    ensure!(messages.lines().count() == 1 && out.is_empty(), "{messages:?} {out:?}");
-    ensure!(!messages.contains(PASSWORD), "the password is in {messages:?}");
+    ensure!(
+        messages.lines().count() == 1 && out.is_empty(),
+        "{messages:?} {out:?}"
+    );
+    ensure!(
+        !messages.contains(PASSWORD),
+        "the password is in {messages:?}"
+    );
     ensure!(most < MOST_MEMORY, "it took {most} MiB");
     Ok(())
 }

@@ -49,7 +49,9 @@ impl ProbeOutput {
         document: &Document,
         json: &dyn Fn(&mut dyn Write) -> std::io::Result<()>,
     ) -> anyhow::Result<()> {
-        let format = self.format.unwrap_or_else(|| by_name(self.output.as_deref()));
+        let format = self
+            .format
+            .unwrap_or_else(|| by_name(self.output.as_deref()));
         target.write(&|to| {
             Ok(match format {
                 ProbeFormat::Text => document.write_text(to),

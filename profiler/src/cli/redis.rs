@@ -110,7 +110,14 @@ pub struct BenchmarkArgs {
     pub key_space: Option<u64>,
 
     /// Tests, separated by commas [default: all]
-    #[arg(short = 't', long = "tests", value_enum, value_name = "TESTS", value_delimiter = ',', requires = "benchmark")]
+    #[arg(
+        short = 't',
+        long = "tests",
+        value_enum,
+        value_name = "TESTS",
+        value_delimiter = ',',
+        requires = "benchmark"
+    )]
     pub tests: Vec<Test>,
 }
 

@@ -4,7 +4,10 @@ use std::fmt;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    Tcp { host: String, port: u16 },
+    Tcp {
+        host: String,
+        port: u16,
+    },
     /// Path of a Unix socket.
     Unix(String),
 }
@@ -58,9 +61,9 @@ impl Url {
             ..Self::default()
         };
         if let Some(login) = login {
-            let (user, password) = login.split_once(':').map_or((login, None), |(user, word)| {
-                (user, Some(word))
-            });
+            let (user, password) = login
+                .split_once(':')
+                .map_or((login, None), |(user, word)| (user, Some(word)));
             url.user = Some(decode(user)?).filter(|user| !user.is_empty());
             url.password = password.map(decode).transpose()?;
         }
@@ -83,7 +86,9 @@ fn host_and_port(place: &str) -> Result<(&str, Option<u16>), &'static str> {
     if port.is_empty() {
         return Ok((host, None));
     }
-    let port = port.parse().map_err(|_| "its port is not a number up to 65535")?;
+    let port = port
+        .parse()
+        .map_err(|_| "its port is not a number up to 65535")?;
     Ok((host, Some(port)))
 }
 
@@ -97,7 +102,11 @@ fn decode(text: &str) -> Result<String, &'static str> {
             rest = after;
             continue;
         }
-        let digit = |at: usize| after.get(at).and_then(|&digit| (digit as char).to_digit(16));
+        let digit = |at: usize| {
+            after
+                .get(at)
+                .and_then(|&digit| (digit as char).to_digit(16))
+        };
         let (Some(high), Some(low)) = (digit(0), digit(1)) else {
             return Err(BROKEN);
         };
@@ -120,7 +129,9 @@ mod tests {
         assert_eq!((url.host.as_str(), url.port), ("::1", Some(6543)));
         assert_eq!(url.path, "db x");
         assert_eq!(url.query[0], ("sslmode".to_owned(), "require".to_owned()));
-        let url = Url::parse("redis://:secret@cache").ok().expect("a good URL");
+        let url = Url::parse("redis://:secret@cache")
+            .ok()
+            .expect("a good URL");
         assert_eq!((url.user, url.password.as_deref()), (None, Some("secret")));
         assert_eq!((url.host.as_str(), url.port), ("cache", None));
     }

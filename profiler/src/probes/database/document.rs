@@ -238,7 +238,10 @@ mod tests {
         let mut out = Vec::new();
         document().write_text(&mut out).expect("a vector takes all");
         let text = String::from_utf8(out).expect("it is text");
-        assert!(text.contains("problem: a is big\n    evidence: 1,000 bytes\n"), "{text}");
+        assert!(
+            text.contains("problem: a is big\n    evidence: 1,000 bytes\n"),
+            "{text}"
+        );
         assert!(text.contains("  c         1,000\n"), "{text}");
         assert!(text.contains("Not measured: permission denied."), "{text}");
         assert!(!text.contains('\u{1b}'));
@@ -247,7 +250,9 @@ mod tests {
     #[test]
     fn markdown_cells_cannot_break_their_table() {
         let mut out = Vec::new();
-        document().write_markdown(&mut out).expect("a vector takes all");
+        document()
+            .write_markdown(&mut out)
+            .expect("a vector takes all");
         let text = String::from_utf8(out).expect("it is text");
         assert!(text.contains("| a\\|b"), "{text}");
         assert!(text.contains("|:--|--:|"), "{text}");

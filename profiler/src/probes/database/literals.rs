@@ -133,17 +133,29 @@ mod tests {
     #[test]
     fn literals_go_and_names_stay() {
         for (statement, expected) in [
-            ("SELECT * FROM t1 WHERE a = 42", "SELECT * FROM t1 WHERE a = ?"),
+            (
+                "SELECT * FROM t1 WHERE a = 42",
+                "SELECT * FROM t1 WHERE a = ?",
+            ),
             ("SELECT 'it''s', E'a\\'b', b'01'", "SELECT ?, ?, ?"),
-            ("SELECT $1, $tag$ secret $ ' $tag$, $$x$$", "SELECT $1, ?, ?"),
-            ("SELECT \"a 1\".\"b\"\"2\" -- secret", "SELECT \"a 1\".\"b\"\"2\""),
+            (
+                "SELECT $1, $tag$ secret $ ' $tag$, $$x$$",
+                "SELECT $1, ?, ?",
+            ),
+            (
+                "SELECT \"a 1\".\"b\"\"2\" -- secret",
+                "SELECT \"a 1\".\"b\"\"2\"",
+            ),
             ("SELECT 1.5e-3, 0x1F, -7", "SELECT ?, ?, -?"),
             ("SELECT /* a /* b */ c */ x", "SELECT  x"),
             ("SELECT 'cut off by the ser", "SELECT ?"),
             ("SELECT $tag$ cut", "SELECT ?"),
             ("SELECT /* cut", "SELECT"),
             ("SELECT U&'\\0061' || n'x'", "SELECT ? || ?"),
-            ("SELECT größe1 FROM é WHERE ü='ß'", "SELECT größe1 FROM é WHERE ü=?"),
+            (
+                "SELECT größe1 FROM é WHERE ü='ß'",
+                "SELECT größe1 FROM é WHERE ü=?",
+            ),
         ] {
             assert_eq!(without_literals(statement), expected);
         }

@@ -76,7 +76,9 @@ fn authorities(file: Option<&Path>) -> Result<RootCertStore> {
     };
     let read = || format!("cannot read certificates from {}", file.display());
     for certificate in CertificateDer::pem_file_iter(file).with_context(read)? {
-        store.add(certificate.with_context(read)?).with_context(read)?;
+        store
+            .add(certificate.with_context(read)?)
+            .with_context(read)?;
     }
     ensure!(!store.is_empty(), "{} holds no certificate", file.display());
     Ok(store)

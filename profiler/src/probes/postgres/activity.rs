@@ -140,9 +140,16 @@ impl Observer {
                 return false;
             }
         };
-        let waiting = backends.iter().filter(|it| !it.blocked_by.is_empty()).count();
-        let known = self.blocking.as_ref().map_or(0, |tree| tree.waiting_sessions);
-        if waiting > known {
+        let waiting = backends
+            .iter()
+            .filter(|it| !it.blocked_by.is_empty())
+            .count();
+        let known = self
+            .blocking
+            .as_ref()
+            .map_or(0, |tree| tree.waiting_sessions);
+        // Of samples with as many, the last: its times are the longest.
+        if waiting > 0 && waiting >= known {
             let (waited, failure) = match WaitedLock::read(session).await {
                 Ok(waited) => (waited, None),
                 Err(error) => (Vec::new(), Some(error.to_string())),
@@ -171,7 +178,12 @@ impl Observer {
                 };
                 let wait = format!("{kind}: {event}");
                 let query = backend.query.clone().unwrap_or_default();
-                *self.statements.entry(query).or_default().entry(wait).or_default() += 1;
+                *self
+                    .statements
+                    .entry(query)
+                    .or_default()
+                    .entry(wait)
+                    .or_default() += 1;
                 *self.waits.entry((kind, event)).or_default() += 1;
             }
             *states.entry(state).or_default() += 1;
@@ -191,7 +203,9 @@ impl Observer {
     /// Why there is no sample at all.
     pub fn finish(self) -> Result<Activity, String> {
         if self.samples == 0 {
-            return Err(self.failure.unwrap_or_else(|| "no sample was taken".to_owned()));
+            return Err(self
+                .failure
+                .unwrap_or_else(|| "no sample was taken".to_owned()));
         }
         let average = |sum: u64| sum as f64 / self.samples as f64;
         let active: u64 = self.waits.values().sum();

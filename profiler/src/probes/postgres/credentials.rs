@@ -106,7 +106,10 @@ impl Settings {
     fn login(&self) -> Result<Login> {
         let port = match self.get("port", "PGPORT") {
             None => 5432,
-            Some(port) => port.parse().ok().context("the port is not a number up to 65535")?,
+            Some(port) => port
+                .parse()
+                .ok()
+                .context("the port is not a number up to 65535")?,
         };
         let host = self.get("host", "PGHOST").unwrap_or_else(default_host);
         let address = if host.starts_with('/') {
@@ -121,7 +124,9 @@ impl Settings {
             Some(user) => user,
             None => user_of_system()?,
         };
-        let database = self.get("dbname", "PGDATABASE").unwrap_or_else(|| user.clone());
+        let database = self
+            .get("dbname", "PGDATABASE")
+            .unwrap_or_else(|| user.clone());
         let roots = self.get("sslrootcert", "PGSSLROOTCERT");
         let encryption = match self.get("sslmode", "PGSSLMODE").as_deref() {
             // Nobody is between the ends of a Unix socket.
@@ -174,7 +179,10 @@ impl Settings {
             Address::Unix(_) if SOCKET_DIRECTORIES.contains(&login.host.as_str()) => "localhost",
             _ => &login.host,
         };
-        password_of(&text, [host, &port.to_string(), &login.database, &login.user])
+        password_of(
+            &text,
+            [host, &port.to_string(), &login.database, &login.user],
+        )
     }
 }
 
@@ -226,7 +234,9 @@ fn of_list(text: &str) -> Result<Vec<(String, String)>> {
     let mut settings = Vec::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
-        let (name, after) = rest.split_once('=').context("a setting in it has no value")?;
+        let (name, after) = rest
+            .split_once('=')
+            .context("a setting in it has no value")?;
         let mut value = String::new();
         let mut characters = after.trim_start().chars();
         let quoted = characters.as_str().starts_with('\'');
@@ -309,7 +319,10 @@ mod tests {
             };
             Some(value.to_owned())
         };
-        let login = login("postgres://me@db.example/shop?sslmode=verify-full", environment)?;
+        let login = login(
+            "postgres://me@db.example/shop?sslmode=verify-full",
+            environment,
+        )?;
         assert_eq!(login.user, "me");
         assert_eq!(login.password.as_deref(), Some("from the environment"));
         assert_eq!(login.address.to_string(), "db.example:6543");

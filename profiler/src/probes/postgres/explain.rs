@@ -1,7 +1,5 @@
 //! Plans of statements: executed only when they cannot write, never committed.
 
-use std::time::Duration;
-
 use serde::Serialize;
 use serde_json::Value;
 
@@ -72,18 +70,13 @@ pub struct Node {
 
 /// Explains a statement that somebody wants to see: it is executed, in a
 /// transaction that cannot write and is rolled back.
-pub async fn given(
-    session: &mut Session,
-    statement: &str,
-    limit: Duration,
-    text: fn(&str) -> String,
-) -> Plan {
+pub async fn given(session: &mut Session, statement: &str, text: fn(&str) -> String) -> Plan {
     let statement = statement.trim().trim_end_matches(';').trim_end();
     let plan = match refuse(statement) {
         Some(reason) => Section::missing(reason),
         None => {
             let explain = format!("EXPLAIN {MARK} (ANALYZE, BUFFERS, FORMAT JSON) {statement}");
-            inside(session, limit, &[], &explain, text).await.into()
+            inside(session, &[], &explain, text).await.into()
         }
     };
     Plan {
@@ -97,13 +90,20 @@ pub async fn given(
 /// parameters are planned for any parameters and not executed.
 pub async fn worst(
     session: &mut Session,
-    statements: Option<&Statements>,
+    version: u32,
+    statements: &Section<Statements>,
     wanted: usize,
-    limit: Duration,
     text: fn(&str) -> String,
 ) -> Vec<Plan> {
-    let Some(statements) = statements else {
-        return Vec::new();
+    let statements = match statements {
+        Section::Measured { data } => data,
+        Section::NotMeasured { reason } => {
+            return vec![Plan {
+                query: "the statements that took the most time".to_owned(),
+                method: Method::Generic,
+                plan: Section::missing(reason.as_str()),
+            }];
+        }
     };
     let mut seen = Vec::new();
     let mut plans = Vec::new();
@@ -113,32 +113,37 @@ pub async fn worst(
             continue;
         }
         seen.push(&statement.query_id);
-        plans.push(generic(session, query, limit, text).await);
+        plans.push(generic(session, version, query, text).await);
     }
     plans
 }
 
-/// Plans a prepared statement as if it ran for the sixth time: the same on
-/// all versions, where EXPLAIN (GENERIC_PLAN) came with 16.
+/// Plans a statement for any parameters: with EXPLAIN (GENERIC_PLAN) since 16,
+/// before as a prepared one.
 async fn generic(
     session: &mut Session,
+    version: u32,
     query: &str,
-    limit: Duration,
     text: fn(&str) -> String,
 ) -> Plan {
-    let parameters = parameters(query);
-    let prepare = format!("PREPARE {MARK} profiler_plan AS {query}");
-    let explain = match parameters {
-        0 => format!("EXPLAIN {MARK} (FORMAT JSON) EXECUTE profiler_plan"),
-        _ => format!(
-            "EXPLAIN {MARK} (FORMAT JSON) EXECUTE profiler_plan({})",
-            vec!["NULL"; parameters].join(", ")
-        ),
+    let plan = if version >= 160_000 {
+        let explain = format!("EXPLAIN {MARK} (GENERIC_PLAN, FORMAT JSON) {query}");
+        inside(session, &[], &explain, text).await
+    } else {
+        let parameters = match parameters(query) {
+            0 => String::new(),
+            count => format!("({})", vec!["NULL"; count].join(", ")),
+        };
+        let prepare = format!("PREPARE {MARK} profiler_plan AS {query}");
+        let explain = format!("EXPLAIN {MARK} (FORMAT JSON) EXECUTE profiler_plan{parameters}");
+        let before = ["SET LOCAL plan_cache_mode = force_generic_plan", &prepare];
+        let plan = inside(session, &before, &explain, text).await;
+        // It is not undone with its transaction.
+        let _ = session
+            .run(&format!("DEALLOCATE {MARK} profiler_plan"))
+            .await;
+        plan
     };
-    let before = ["SET LOCAL plan_cache_mode = force_generic_plan", &prepare];
-    let plan = inside(session, limit, &before, &explain, text).await;
-    // It belongs to the session, which a pooler may give to others.
-    let _ = session.run("DEALLOCATE profiler_plan").await;
     Plan {
         query: text(query),
         method: Method::Generic,
@@ -149,7 +154,10 @@ async fn generic(
 /// Number of the last `$n`.
 fn parameters(query: &str) -> usize {
     let mut most = 0;
-    for (_, rest) in query.match_indices('$').map(|(at, _)| query.split_at(at + 1)) {
+    for (_, rest) in query
+        .match_indices('$')
+        .map(|(at, _)| query.split_at(at + 1))
+    {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         most = most.max(rest[..digits].parse().unwrap_or(0));
     }
@@ -171,19 +179,16 @@ fn refuse(statement: &str) -> Option<String> {
 
 async fn inside(
     session: &mut Session,
-    limit: Duration,
     before: &[&str],
     explain: &str,
     text: fn(&str) -> String,
 ) -> Result<Explained, SessionError> {
-    session.run("BEGIN TRANSACTION READ ONLY").await?;
+    session.begin().await?;
     let explained = async {
-        // As the application would be planned, but with a limit.
+        // Planned as the application's would be.
         session
             .run("SET LOCAL search_path TO DEFAULT; SET LOCAL jit TO DEFAULT")
             .await?;
-        let limit = limit.as_millis();
-        session.run(&format!("SET LOCAL statement_timeout = {limit}")).await?;
         for statement in before {
             // Of one statement only, unlike `run`.
             session.texts(statement).await?;
@@ -219,8 +224,17 @@ fn flatten(plan: &Value, depth: usize, text: fn(&str) -> String, nodes: &mut Vec
     let word = |name: &str| plan[name].as_str().map(str::to_owned);
     let number = |name: &str| plan[name].as_f64();
     let blocks = |name: &str| plan[name].as_u64();
-    let conditions = ["Index Cond", "Recheck Cond", "Hash Cond", "Merge Cond", "Join Filter", "Filter"];
-    let conditions = conditions.into_iter().filter_map(|name| plan[name].as_str());
+    let conditions = [
+        "Index Cond",
+        "Recheck Cond",
+        "Hash Cond",
+        "Merge Cond",
+        "Join Filter",
+        "Filter",
+    ];
+    let conditions = conditions
+        .into_iter()
+        .filter_map(|name| plan[name].as_str());
     let condition = conditions.map(text).collect::<Vec<_>>().join(" AND ");
     let loops = number("Actual Loops");
     let spilled_kb = match plan["Sort Space Type"].as_str() {
@@ -239,7 +253,9 @@ fn flatten(plan: &Value, depth: usize, text: fn(&str) -> String, nodes: &mut Vec
         estimated_rows: number("Plan Rows").unwrap_or_default(),
         rows: number("Actual Rows"),
         loops,
-        total_ms: number("Actual Total Time").zip(loops).map(|(ms, loops)| ms * loops),
+        total_ms: number("Actual Total Time")
+            .zip(loops)
+            .map(|(ms, loops)| ms * loops),
         rows_removed_by_filter: number("Rows Removed by Filter")
             .zip(loops)
             .map(|(rows, loops)| rows * loops),
@@ -312,7 +328,9 @@ impl Node {
                     format!("{name} in {query}"),
                 )
                 .evidence(evidence)
-                .advice(format!("an index on what {condition} compares would find the rows")),
+                .advice(format!(
+                    "an index on what {condition} compares would find the rows"
+                )),
             );
         }
         let rows = self.rows?;
@@ -328,7 +346,10 @@ impl Node {
                 "plan_estimate",
                 format!("the planner is wrong {times:.0} times about {name} in {query}"),
             )
-            .evidence(format!("{:.0} rows expected, {rows:.0} found", self.estimated_rows))
+            .evidence(format!(
+                "{:.0} rows expected, {rows:.0} found",
+                self.estimated_rows
+            ))
             .advice(
                 "ANALYZE the table; when columns depend on each other, CREATE STATISTICS on them",
             )
@@ -372,7 +393,12 @@ mod tests {
             }],
         });
         let mut nodes = Vec::new();
-        flatten(&plan, 0, crate::probes::database::literals::without_literals, &mut nodes);
+        flatten(
+            &plan,
+            0,
+            crate::probes::database::literals::without_literals,
+            &mut nodes,
+        );
         let plan = Plan {
             query: "q".to_owned(),
             method: Method::Analyzed,
@@ -386,7 +412,10 @@ mod tests {
         };
         let found = plan.findings();
         let kinds: Vec<_> = found.iter().map(|finding| finding.kind).collect();
-        assert_eq!(kinds, ["plan_spill", "plan_sequential_scan", "plan_estimate"]);
+        assert_eq!(
+            kinds,
+            ["plan_spill", "plan_sequential_scan", "plan_estimate"]
+        );
         assert_eq!(
             found[1].evidence,
             "100,000 rows were read and thrown away for (a = ?)"

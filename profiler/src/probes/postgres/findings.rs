@@ -1,6 +1,6 @@
 //! What the numbers mean, and what to do about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +82,10 @@ pub async fn missing_indexes(
     if large.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<String> = large.iter().map(|reads| reads.table.id.to_string()).collect();
+    let ids: Vec<String> = large
+        .iter()
+        .map(|reads| reads.table.id.to_string())
+        .collect();
     let columns: Vec<ColumnName> = session
         .rows(&format!(
             "SELECT attrelid::int8 AS table_id, attname AS name FROM pg_attribute
@@ -169,7 +172,11 @@ fn names(words: &[String], table: &str) -> bool {
     words.iter().enumerate().any(|(at, word)| {
         let next = |ahead: usize| words.get(at + ahead).map(String::as_str);
         // A schema may stand before it; before a point, it is an alias.
-        let place = if next(2) == Some(".") { next(3) } else { next(1) };
+        let place = if next(2) == Some(".") {
+            next(3)
+        } else {
+            next(1)
+        };
         matches!(word.as_str(), "from" | "join" | "update" | "into" | ",") && place == Some(table)
     })
 }
@@ -207,7 +214,10 @@ pub fn findings(report: &Report) -> Vec<Finding> {
 
 fn quote(statement: Option<&str>) -> String {
     match statement {
-        Some(text) if !text.trim().is_empty() => shorten(text.trim(), STATEMENT).into_owned(),
+        Some(text) if !text.trim().is_empty() => {
+            let text = text.trim().trim_end_matches(';');
+            shorten(text.trim_end(), STATEMENT).into_owned()
+        }
         _ => "(no statement is shown)".to_owned(),
     }
 }
@@ -223,15 +233,21 @@ fn locks(report: &Report, found: &mut Vec<Finding>) {
             (pid, Some(state), Some(seconds)) => format!("pid {pid}, {state} for {seconds:.1} s"),
             (pid, ..) => format!("pid {pid}"),
         };
-        let locks: Vec<&str> = blocker
+        let locks: BTreeSet<&str> = blocker
             .waiting
             .iter()
             .filter_map(|waiter| waiter.lock.as_deref())
-            .take(3)
             .collect();
-        let sessions = if waiting == 1 { "session waits" } else { "sessions wait" };
+        let locks: Vec<&str> = locks.into_iter().take(3).collect();
+        let sessions = if waiting == 1 {
+            "session waits"
+        } else {
+            "sessions wait"
+        };
         let advice = match blocker.pid {
-            0 => "finish it: COMMIT PREPARED or ROLLBACK PREPARED (see pg_prepared_xacts)".to_owned(),
+            0 => {
+                "finish it: COMMIT PREPARED or ROLLBACK PREPARED (see pg_prepared_xacts)".to_owned()
+            }
             pid => format!(
                 "end its transaction sooner in the application; SELECT pg_terminate_backend({pid}) \
                  ends the session now"
@@ -247,7 +263,11 @@ fn locks(report: &Report, found: &mut Vec<Finding>) {
                 "{:.1} s after the beginning; its last statement: {}; waited for: {}",
                 tree.at_seconds,
                 quote(blocker.query.as_deref()),
-                if locks.is_empty() { "not known".to_owned() } else { locks.join(", ") },
+                if locks.is_empty() {
+                    "not known".to_owned()
+                } else {
+                    locks.join(", ")
+                },
             ))
             .advice(advice),
         );
@@ -269,7 +289,10 @@ fn transactions(report: &Report, found: &mut Vec<Finding>) {
         if seconds < limit {
             continue;
         }
-        let who = session.application.as_deref().filter(|name| !name.is_empty());
+        let who = session
+            .application
+            .as_deref()
+            .filter(|name| !name.is_empty());
         let who = who.map_or_else(String::new, |name| format!(" ({name})"));
         let finding = if idle {
             Finding::new(
@@ -289,7 +312,10 @@ fn transactions(report: &Report, found: &mut Vec<Finding>) {
             Finding::new(
                 Severity::Warning,
                 "long_transaction",
-                format!("pid {}{who} is in a transaction for {seconds:.0} s", session.pid),
+                format!(
+                    "pid {}{who} is in a transaction for {seconds:.0} s",
+                    session.pid
+                ),
             )
             .advice("vacuum cannot remove rows that are younger: make transactions shorter")
         };
@@ -304,7 +330,11 @@ fn reads(report: &Report, found: &mut Vec<Finding>) {
     let Some(tables) = report.tables.data() else {
         return;
     };
-    for reads in tables.sequential_reads.iter().filter(|reads| is_large(reads)) {
+    for reads in tables
+        .sequential_reads
+        .iter()
+        .filter(|reads| is_large(reads))
+    {
         let table = &reads.table;
         let name = table.full_name();
         let missing = report.missing_indexes.data().into_iter().flatten();
@@ -318,12 +348,17 @@ fn reads(report: &Report, found: &mut Vec<Finding>) {
         let times = |rows: u64| rows as f64 / table.live_rows.max(1) as f64;
         let scans = if in_window {
             let minutes = (report.window_seconds / 60.0).max(f64::EPSILON);
-            format!("{} times a minute", count((times(reads.window_rows) / minutes) as u64))
+            format!(
+                "{} times a minute",
+                count((times(reads.window_rows) / minutes) as u64)
+            )
         } else {
             let times = count(times(table.sequentially_read_rows) as u64);
             format!("{times} times since the reset of the statistics")
         };
-        let size = table.bytes.map_or_else(String::new, |size| format!(" ({})", bytes(size)));
+        let size = table
+            .bytes
+            .map_or_else(String::new, |size| format!(" ({})", bytes(size)));
         let mut text = format!("table {name} is read whole {scans}{size}");
         let mut finding = if let Some(first) = missing.first() {
             text += &format!(
@@ -331,7 +366,11 @@ fn reads(report: &Report, found: &mut Vec<Finding>) {
                 shorten(first.query.trim(), STATEMENT),
                 first.column
             );
-            let severity = if in_window { Severity::Problem } else { Severity::Warning };
+            let severity = if in_window {
+                Severity::Problem
+            } else {
+                Severity::Warning
+            };
             Finding::new(severity, "missing_index", text).advice(format!(
                 "CREATE INDEX CONCURRENTLY ON {name} ({}), if few rows have the same value; see \
                  the plan with --explain",
@@ -401,7 +440,8 @@ fn statements(report: &Report, found: &mut Vec<Finding>) {
 fn database(report: &Report, found: &mut Vec<Finding>) {
     if let Some(database) = report.database.data() {
         let window = database.window.as_ref();
-        let asked = |it: &super::server::DatabaseCounters| it.cache_hit_blocks + it.cache_missed_blocks;
+        let asked =
+            |it: &super::server::DatabaseCounters| it.cache_hit_blocks + it.cache_missed_blocks;
         let (counters, when) = match window.filter(|window| asked(window) >= CACHE_BLOCKS) {
             Some(window) => (window, "during the probe"),
             None => (&database.totals, "since the reset of the statistics"),
@@ -433,7 +473,10 @@ fn database(report: &Report, found: &mut Vec<Finding>) {
                 Finding::new(
                     Severity::Warning,
                     "spill",
-                    format!("sorts and hashes wrote {} to disk", bytes(window.temporary_bytes)),
+                    format!(
+                        "sorts and hashes wrote {} to disk",
+                        bytes(window.temporary_bytes)
+                    ),
                 )
                 .evidence(format!(
                     "{} temporary files in {:.1} s",
@@ -469,7 +512,9 @@ fn database(report: &Report, found: &mut Vec<Finding>) {
                     "{} active, {} idle, {} idle in transaction",
                     connections.active, connections.idle, connections.idle_in_transaction
                 ))
-                .advice("smaller pools in the applications, or a pooler such as PgBouncer in front"),
+                .advice(
+                    "smaller pools in the applications, or a pooler such as PgBouncer in front",
+                ),
             );
         }
     }
@@ -479,24 +524,38 @@ fn indexes(report: &Report, found: &mut Vec<Finding>) {
     let Some(indexes) = report.indexes.data() else {
         return;
     };
-    let since = report.database.data().and_then(|it| it.totals.reset_seconds_ago);
+    let since = report
+        .database
+        .data()
+        .and_then(|it| it.totals.reset_seconds_ago);
     let since = since.map_or_else(
         || "since the database was made".to_owned(),
         |seconds| format!("in {:.1} days", seconds / 86_400.0),
     );
     for duplicate in &indexes.duplicate {
         let index = &duplicate.index;
-        let same = if duplicate.identical { "is the same as" } else { "begins like" };
+        let same = if duplicate.identical {
+            "is the same as"
+        } else {
+            "begins like"
+        };
         found.push(
             Finding::new(
                 Severity::Warning,
                 "duplicate_index",
-                format!("index {} {same} {} on {}", index.full_name(), duplicate.covered_by, index.table),
+                format!(
+                    "index {} {same} {} on {}",
+                    index.full_name(),
+                    duplicate.covered_by,
+                    index.table
+                ),
             )
             .evidence(format!(
                 "({}); {}, {} scans",
                 index.column_list(),
-                index.bytes.map_or_else(|| "size not known".to_owned(), bytes),
+                index
+                    .bytes
+                    .map_or_else(|| "size not known".to_owned(), bytes),
                 count(index.scans)
             ))
             .advice(format!("DROP INDEX CONCURRENTLY {}", index.full_name())),
@@ -510,7 +569,11 @@ fn indexes(report: &Report, found: &mut Vec<Finding>) {
             Finding::new(
                 Severity::Warning,
                 "unused_index",
-                format!("index {} on {} is never used", index.full_name(), index.table),
+                format!(
+                    "index {} on {} is never used",
+                    index.full_name(),
+                    index.table
+                ),
             )
             .evidence(format!("0 scans {since}; {}", bytes(size)))
             .advice(format!(
@@ -541,14 +604,23 @@ fn indexes(report: &Report, found: &mut Vec<Finding>) {
                 "foreign_key_without_index",
                 format!("foreign key {} of {} has no index", key.name, key.table),
             )
-            .evidence(format!("({}), about {:.0} rows", key.columns.join(", "), key.estimated_rows))
+            .evidence(format!(
+                "({}), about {:.0} rows",
+                key.columns.join(", "),
+                key.estimated_rows
+            ))
             .advice("deleting what it refers to reads the table whole, unless it is indexed"),
         );
     }
 }
 
 fn upkeep(report: &Report, found: &mut Vec<Finding>) {
-    for table in report.tables.data().into_iter().flat_map(|tables| &tables.dead_rows) {
+    for table in report
+        .tables
+        .data()
+        .into_iter()
+        .flat_map(|tables| &tables.dead_rows)
+    {
         let share = table.dead_percent();
         if table.dead_rows < DEAD_ROWS || share < DEAD_PERCENT {
             continue;
@@ -561,7 +633,11 @@ fn upkeep(report: &Report, found: &mut Vec<Finding>) {
             Finding::new(
                 Severity::Warning,
                 "dead_rows",
-                format!("{} of the rows of {} are dead", percent(share), table.full_name()),
+                format!(
+                    "{} of the rows of {} are dead",
+                    percent(share),
+                    table.full_name()
+                ),
             )
             .evidence(format!(
                 "{} dead, {} live, as the server counts; autovacuum is due from {:.0}; {vacuumed}",
@@ -575,7 +651,11 @@ fn upkeep(report: &Report, found: &mut Vec<Finding>) {
             ),
         );
     }
-    let ages = report.tables.data().into_iter().flat_map(|tables| &tables.dead_rows);
+    let ages = report
+        .tables
+        .data()
+        .into_iter()
+        .flat_map(|tables| &tables.dead_rows);
     for table in ages.filter(|table| table.frozen_transaction_age >= Some(FROZEN_AGE)) {
         found.push(
             Finding::new(
@@ -583,7 +663,10 @@ fn upkeep(report: &Report, found: &mut Vec<Finding>) {
                 "wraparound",
                 format!("table {} is far from being frozen", table.full_name()),
             )
-            .evidence(format!("age {}", table.frozen_transaction_age.unwrap_or_default()))
+            .evidence(format!(
+                "age {}",
+                table.frozen_transaction_age.unwrap_or_default()
+            ))
             .advice("VACUUM (FREEZE) it before the age reaches two billion, where writes end"),
         );
     }

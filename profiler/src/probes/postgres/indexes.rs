@@ -91,7 +91,10 @@ impl Index {
     }
 
     pub fn column_list(&self) -> String {
-        let names = self.columns.iter().map(|name| name.as_deref().unwrap_or("(expression)"));
+        let names = self
+            .columns
+            .iter()
+            .map(|name| name.as_deref().unwrap_or("(expression)"));
         names.collect::<Vec<_>>().join(", ")
     }
 
@@ -250,6 +253,9 @@ mod tests {
             .iter()
             .map(|it| format!("{} {} {}", it.index.name, it.covered_by, it.identical))
             .collect();
-        assert_eq!(found, ["again t_pkey true", "one two false", "two_too two true"]);
+        assert_eq!(
+            found,
+            ["again t_pkey true", "one two false", "two_too two true"]
+        );
     }
 }

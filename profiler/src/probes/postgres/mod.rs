@@ -88,7 +88,14 @@ pub async fn probe(options: Options) -> Result<Report> {
     let own = session.statements();
     let watched = Instant::now();
     let mut observer = Observer::default();
-    watch(&mut session, &mut observer, options.duration, options.interval, text).await;
+    watch(
+        &mut session,
+        &mut observer,
+        options.duration,
+        options.interval,
+        text,
+    )
+    .await;
     let window = watched.elapsed();
     let after = Readings::take(&mut session, &extension, &server).await;
     let own = session.statements() - own;
@@ -112,8 +119,8 @@ pub async fn probe(options: Options) -> Result<Report> {
             .map(|keys| (Indexes::new(&indexes, keys), indexes)),
         Err(error) => Err(error),
     };
-    let tables = both(&before.tables, &after.tables)
-        .map(|(before, after)| Tables::new(before, after));
+    let tables =
+        both(&before.tables, &after.tables).map(|(before, after)| Tables::new(before, after));
     let missing_indexes =
         findings::missing_indexes(&mut session, &tables, &indexes, &statements).await;
     let mut report = Report {
@@ -137,23 +144,24 @@ pub async fn probe(options: Options) -> Result<Report> {
         checkpoints: both(&before.checkpoints, &after.checkpoints)
             .map(|(before, after)| Checkpoints::new(before, after.clone()))
             .into(),
-        replication: Replication::read(&mut session, server.in_recovery).await.into(),
+        replication: Replication::read(&mut session, server.in_recovery)
+            .await
+            .into(),
         plans: Vec::new(),
         findings: Vec::new(),
         statements,
         server,
     };
     if let Some(statement) = &options.explain {
-        let plan = explain::given(&mut session, statement, options.timeout, text).await;
+        let plan = explain::given(&mut session, statement, text).await;
         report.plans.push(plan);
     }
     if options.explain_worst > 0 {
-        let worst = report.statements.data();
         let plans = explain::worst(
             &mut session,
-            worst,
+            report.server.version_number,
+            &report.statements,
             options.explain_worst,
-            options.timeout,
             text,
         );
         report.plans.extend(plans.await);

@@ -89,7 +89,10 @@ impl DatabaseCounters {
     /// What was counted between two readings. Less than nothing is a reset.
     fn since(&self, before: &Self) -> Option<Self> {
         Some(Self {
-            committed_transactions: less(self.committed_transactions, before.committed_transactions)?,
+            committed_transactions: less(
+                self.committed_transactions,
+                before.committed_transactions,
+            )?,
             rolled_back_transactions: less(
                 self.rolled_back_transactions,
                 before.rolled_back_transactions,
@@ -137,7 +140,9 @@ impl Database {
         let window = after.since(before);
         Self {
             totals_cache_hit_percent: after.cache_hit_percent(),
-            window_cache_hit_percent: window.as_ref().and_then(DatabaseCounters::cache_hit_percent),
+            window_cache_hit_percent: window
+                .as_ref()
+                .and_then(DatabaseCounters::cache_hit_percent),
             window,
             own_transactions,
             totals: after,

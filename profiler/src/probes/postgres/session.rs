@@ -11,7 +11,7 @@ use std::{
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::{task::JoinHandle, time::timeout};
-use tokio_postgres::{Client, NoTls, config::SslMode};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage, config::SslMode};
 
 use super::{
     credentials::{Encryption, Login},
@@ -56,30 +56,31 @@ impl SessionError {
     }
 }
 
-/// The settings of a session. Those that only some roles may change, or only
-/// some versions know, are allowed to fail.
-fn settings(limit: Duration) -> [(&'static str, String, Needed); 7] {
+/// The settings of every statement, for its transaction alone: behind a pooler
+/// such as PgBouncer a session's settings would be those of its next user.
+fn settings(limit: Duration, superuser: bool) -> String {
     let milliseconds = limit.as_millis();
-    let own = |text: &str| text.to_owned();
-    [
-        // First, so that the probe does not count itself; for superusers only.
-        (COUNTING, own("none"), Needed::No),
-        ("default_transaction_read_only", own("on"), Needed::Yes),
-        ("statement_timeout", milliseconds.to_string(), Needed::Yes),
-        ("lock_timeout", milliseconds.min(1000).to_string(), Needed::Yes),
+    let mut settings = vec![
+        ("transaction_read_only", "on".to_owned()),
+        ("statement_timeout", milliseconds.to_string()),
+        ("lock_timeout", milliseconds.min(1000).to_string()),
+        (
+            "idle_in_transaction_session_timeout",
+            (2 * milliseconds).to_string(),
+        ),
         // No object of a user can stand in for one of the system.
-        ("search_path", own("pg_catalog"), Needed::Yes),
-        ("jit", own("off"), Needed::No),
-        ("idle_in_transaction_session_timeout", own("60s"), Needed::No),
-    ]
-}
-
-const COUNTING: &str = "pg_stat_statements.track";
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Needed {
-    Yes,
-    No,
+        ("search_path", "pg_catalog".to_owned()),
+        ("jit", "off".to_owned()),
+    ];
+    if superuser {
+        // So that the probe does not count itself. As a query it is not counted
+        // either when it ends counting, unlike SET.
+        settings.push(("pg_stat_statements.track", "none".to_owned()));
+    }
+    let calls = settings
+        .iter()
+        .map(|(name, value)| format!("pg_catalog.set_config('{name}', '{value}', true)"));
+    format!("SELECT {MARK} {}", calls.collect::<Vec<_>>().join(", "))
 }
 
 pub struct Session {
@@ -95,7 +96,7 @@ struct Connection {
     driver: JoinHandle<()>,
     allowance: Allowance,
     encrypted: bool,
-    counts_itself: bool,
+    superuser: bool,
 }
 
 impl Drop for Connection {
@@ -127,7 +128,7 @@ impl Session {
 
     /// Whether pg_stat_statements counts the probe too.
     pub fn counts_itself(&self) -> bool {
-        self.connection.as_ref().is_none_or(|it| it.counts_itself)
+        self.connection.as_ref().is_none_or(|it| !it.superuser)
     }
 
     pub fn encrypted(&self) -> bool {
@@ -135,17 +136,25 @@ impl Session {
     }
 
     /// The rows of a query of our own, each an object with the names of its
-    /// columns. It is one statement, and not prepared under a name, so that
-    /// poolers of connections can pass it on.
+    /// columns. With its settings it is one message, which the server runs as
+    /// one transaction.
     ///
     /// # Errors
     /// The server's, or that there is no usable answer.
     pub async fn rows<T: DeserializeOwned>(&mut self, query: &str) -> Result<Vec<T>, SessionError> {
         // The comment is how the probe knows its own statements.
-        let wrapped = format!("SELECT {MARK} row_to_json(t)::text AS t FROM ({query}) t");
-        let texts = self.texts(&wrapped).await?;
-        texts
-            .iter()
+        let query = format!("SELECT {MARK} row_to_json(t)::text FROM ({query}) t");
+        let limit = self.limit;
+        let connection = self.connection().await?;
+        let message = format!("{}; {query}", settings(limit, connection.superuser));
+        let answer = timeout(limit + GRACE, connection.client.simple_query(&message)).await;
+        let answer = self.judge(answer)?;
+        // The first row is that of the settings.
+        let rows = answer.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default()),
+            _ => None,
+        });
+        rows.skip(1)
             .map(|text| {
                 serde_json::from_str(text).map_err(|error| SessionError::Answer(error.to_string()))
             })
@@ -161,13 +170,27 @@ impl Session {
         row.ok_or_else(|| SessionError::Answer("no row".to_owned()))
     }
 
-    /// The first column of the rows of one statement, which is text or JSON.
+    /// Begins a transaction that cannot write, for statements of others.
+    ///
+    /// # Errors
+    /// As [`Self::rows`].
+    pub async fn begin(&mut self) -> Result<(), SessionError> {
+        let limit = self.limit;
+        let connection = self.connection().await?;
+        let settings = settings(limit, connection.superuser);
+        // In this order BEGIN has the settings already.
+        self.run(&format!("{settings}; BEGIN {MARK} TRANSACTION READ ONLY"))
+            .await
+    }
+
+    /// The first column of the rows of exactly one statement, which is text or
+    /// JSON: the protocol refuses several.
     ///
     /// # Errors
     /// As [`Self::rows`].
     pub async fn texts(&mut self, statement: &str) -> Result<Vec<String>, SessionError> {
         let limit = self.limit;
-        let client = self.client().await?;
+        let client = &self.connection().await?.client;
         let rows = timeout(limit + GRACE, client.query_typed(statement, &[])).await;
         let rows = self.judge(rows)?;
         rows.iter()
@@ -185,12 +208,12 @@ impl Session {
     /// As [`Self::rows`].
     pub async fn run(&mut self, statements: &str) -> Result<(), SessionError> {
         let limit = self.limit;
-        let client = self.client().await?;
+        let client = &self.connection().await?.client;
         let done = timeout(limit + GRACE, client.batch_execute(statements)).await;
         self.judge(done)
     }
 
-    async fn client(&mut self) -> Result<&Client, SessionError> {
+    async fn connection(&mut self) -> Result<&Connection, SessionError> {
         if self.connection.is_none() {
             if self.reconnections == 0 {
                 let times = format!("{} times", RECONNECTIONS + 1);
@@ -203,7 +226,7 @@ impl Session {
         match &self.connection {
             Some(connection) => {
                 connection.allowance.renew();
-                Ok(&connection.client)
+                Ok(connection)
             }
             None => Err(SessionError::Lost("it is closed".to_owned())),
         }
@@ -292,27 +315,23 @@ async fn try_connect(login: &Login, limit: Duration) -> Result<Connection, Sessi
             (client, tokio::spawn(drive(connection)))
         }
     };
-    let mut connection = Connection {
+    let answer = client
+        .simple_query(&format!(
+            "SELECT {MARK} pg_catalog.current_setting('is_superuser')"
+        ))
+        .await
+        .map_err(|error| explain(&error))?;
+    let superuser = answer.iter().any(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0) == Some("on"),
+        _ => false,
+    });
+    Ok(Connection {
         client,
         driver,
         allowance,
         encrypted: encrypted.load(Ordering::Relaxed),
-        counts_itself: false,
-    };
-    for (name, value, needed) in settings(limit) {
-        // As a query it is not counted when it ends counting, unlike SET.
-        let statement = format!("SELECT {MARK} pg_catalog.set_config('{name}', '{value}', false)");
-        let done = connection.client.batch_execute(&statement).await;
-        if let Err(error) = done.map_err(|error| explain(&error)) {
-            let refused = matches!(error, SessionError::Server { .. });
-            if needed == Needed::Yes || !refused {
-                return Err(error);
-            }
-            log::debug!("{name}: {error}");
-            connection.counts_itself |= name == COUNTING;
-        }
-    }
-    Ok(connection)
+        superuser,
+    })
 }
 
 async fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error>>) {

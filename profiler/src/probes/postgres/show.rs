@@ -16,11 +16,18 @@ const LISTED: usize = 10;
 impl Report {
     pub fn document(&self) -> Document {
         let server = &self.server;
-        let transport = if self.encrypted { "encrypted" } else { "not encrypted" };
+        let transport = if self.encrypted {
+            "encrypted"
+        } else {
+            "not encrypted"
+        };
         let mut about = vec![
             (
                 "server",
-                format!("PostgreSQL {} at {}, {transport}", server.version, self.address),
+                format!(
+                    "PostgreSQL {} at {}, {transport}",
+                    server.version, self.address
+                ),
             ),
             (
                 "database",
@@ -109,7 +116,9 @@ impl Report {
                     milliseconds(statements.totals_execution_ms)
                 ));
                 if statements.counts_the_probe {
-                    part.note("Sums hold the probe's own statements: only superusers may leave them out");
+                    part.note(
+                        "Sums hold the probe's own statements: only superusers may leave them out",
+                    );
                 }
                 if statements.hidden > 0 {
                     let hidden = count(statements.hidden);
@@ -138,7 +147,10 @@ impl Report {
                 activity.samples, self.interval_seconds
             ));
             if let Some(failure) = &activity.failure {
-                part.note(format!("{} samples failed: {failure}", activity.failed_samples));
+                part.note(format!(
+                    "{} samples failed: {failure}",
+                    activity.failed_samples
+                ));
             }
             if activity.cut_samples > 0 {
                 part.note("there are more sessions than a sample reads");
@@ -175,33 +187,41 @@ impl Report {
             Column::number("Since"),
             Column::text("Statement"),
         ];
-        Part::of("Who waits for whom", &self.activity, columns, |activity, part| {
-            let Some(tree) = &activity.blocking else {
-                return;
-            };
-            for blocker in &tree.blockers {
-                part.row(vec![
-                    format!("pid {}", blocker.pid),
-                    blocker.state.clone().unwrap_or_default(),
-                    String::new(),
-                    seconds(blocker.state_seconds),
-                    statement_text(blocker.query.as_deref()),
-                ]);
-                for waiter in &blocker.waiting {
+        Part::of(
+            "Who waits for whom",
+            &self.activity,
+            columns,
+            |activity, part| {
+                let Some(tree) = &activity.blocking else {
+                    return;
+                };
+                for blocker in &tree.blockers {
                     part.row(vec![
-                        format!("{}pid {}", "› ".repeat(waiter.depth as usize), waiter.pid),
-                        "waits".to_owned(),
-                        waiter.lock.clone().unwrap_or_default(),
-                        seconds(waiter.waited_seconds.or(waiter.query_seconds)),
-                        statement_text(waiter.query.as_deref()),
+                        format!("pid {}", blocker.pid),
+                        blocker.state.clone().unwrap_or_default(),
+                        String::new(),
+                        seconds(blocker.state_seconds),
+                        statement_text(blocker.query.as_deref()),
                     ]);
+                    for waiter in &blocker.waiting {
+                        part.row(vec![
+                            format!("{}pid {}", "› ".repeat(waiter.depth as usize), waiter.pid),
+                            "waits".to_owned(),
+                            waiter.lock.clone().unwrap_or_default(),
+                            seconds(waiter.waited_seconds.or(waiter.query_seconds)),
+                            statement_text(waiter.query.as_deref()),
+                        ]);
+                    }
                 }
-            }
-            part.note(format!("As it was {:.1} s after the beginning", tree.at_seconds));
-            if let Some(reason) = &tree.locks_missing {
-                part.note(format!("Locks are not named: {reason}"));
-            }
-        })
+                part.note(format!(
+                    "As it was {:.1} s after the beginning",
+                    tree.at_seconds
+                ));
+                if let Some(reason) = &tree.locks_missing {
+                    part.note(format!("Locks are not named: {reason}"));
+                }
+            },
+        )
     }
 
     fn transactions(&self) -> Part {
@@ -212,18 +232,23 @@ impl Report {
             Column::number("In this state"),
             Column::text("Last statement"),
         ];
-        Part::of("Transactions open for 5 s and more", &self.activity, columns, |activity, part| {
-            for session in activity.long_transactions.iter().take(LISTED) {
-                let who = session.application.as_deref().unwrap_or_default();
-                part.row(vec![
-                    format!("pid {} {who}", session.pid),
-                    session.state.clone().unwrap_or_default(),
-                    seconds(session.transaction_seconds),
-                    seconds(session.state_seconds),
-                    statement_text(session.query.as_deref()),
-                ]);
-            }
-        })
+        Part::of(
+            "Transactions open for 5 s and more",
+            &self.activity,
+            columns,
+            |activity, part| {
+                for session in activity.long_transactions.iter().take(LISTED) {
+                    let who = session.application.as_deref().unwrap_or_default();
+                    part.row(vec![
+                        format!("pid {} {who}", session.pid),
+                        session.state.clone().unwrap_or_default(),
+                        seconds(session.transaction_seconds),
+                        seconds(session.state_seconds),
+                        statement_text(session.query.as_deref()),
+                    ]);
+                }
+            },
+        )
     }
 
     fn database_counters(&self) -> Part {
@@ -272,20 +297,25 @@ impl Report {
 
     fn connection_use(&self) -> Part {
         let columns = vec![Column::text("Connections"), Column::number("Number")];
-        Part::of("Connections", &self.connections, columns, |connections, part| {
-            for (name, number) in [
-                ("used", connections.used),
-                ("active", connections.active),
-                ("idle", connections.idle),
-                ("idle in transaction", connections.idle_in_transaction),
-                ("waiting for locks", connections.waiting_for_locks),
-                ("hidden from this role", connections.hidden),
-                ("possible", connections.max),
-                ("reserved for superusers", connections.reserved),
-            ] {
-                part.row(vec![name.to_owned(), number.to_string()]);
-            }
-        })
+        Part::of(
+            "Connections",
+            &self.connections,
+            columns,
+            |connections, part| {
+                for (name, number) in [
+                    ("used", connections.used),
+                    ("active", connections.active),
+                    ("idle", connections.idle),
+                    ("idle in transaction", connections.idle_in_transaction),
+                    ("waiting for locks", connections.waiting_for_locks),
+                    ("hidden from this role", connections.hidden),
+                    ("possible", connections.max),
+                    ("reserved for superusers", connections.reserved),
+                ] {
+                    part.row(vec![name.to_owned(), number.to_string()]);
+                }
+            },
+        )
     }
 
     fn pool_use(&self) -> Part {
@@ -301,22 +331,27 @@ impl Report {
             Column::number("Waiting for locks"),
             Column::number("Longest idle"),
         ];
-        Part::of("Connections by application", &self.pools, columns, |pools, part| {
-            for pool in pools.iter().take(LISTED) {
-                part.row(vec![
-                    pool.application.clone(),
-                    pool.user.clone().unwrap_or_default(),
-                    pool.database.clone().unwrap_or_default(),
-                    pool.client.clone(),
-                    pool.connections.to_string(),
-                    pool.active.to_string(),
-                    pool.idle.to_string(),
-                    pool.idle_in_transaction.to_string(),
-                    pool.waiting_for_locks.to_string(),
-                    seconds(pool.longest_idle_seconds),
-                ]);
-            }
-        })
+        Part::of(
+            "Connections by application",
+            &self.pools,
+            columns,
+            |pools, part| {
+                for pool in pools.iter().take(LISTED) {
+                    part.row(vec![
+                        pool.application.clone(),
+                        pool.user.clone().unwrap_or_default(),
+                        pool.database.clone().unwrap_or_default(),
+                        pool.client.clone(),
+                        pool.connections.to_string(),
+                        pool.active.to_string(),
+                        pool.idle.to_string(),
+                        pool.idle_in_transaction.to_string(),
+                        pool.waiting_for_locks.to_string(),
+                        seconds(pool.longest_idle_seconds),
+                    ]);
+                }
+            },
+        )
     }
 
     fn sequential_reads(&self) -> Part {
@@ -329,23 +364,31 @@ impl Report {
             Column::number("Index scans in all"),
             Column::number("Size"),
         ];
-        Part::of("Tables read whole", &self.tables, columns, |tables, part| {
-            for reads in tables.sequential_reads.iter().take(LISTED) {
-                part.row(vec![
-                    reads.table.full_name(),
-                    count(reads.window_scans),
-                    count(reads.window_rows),
-                    count(reads.table.sequential_scans),
-                    count(reads.table.sequentially_read_rows),
-                    count(reads.table.index_scans),
-                    size(reads.table.bytes),
-                ]);
-            }
-            part.note("Each worker of a parallel scan counts as one");
-            if tables.cut {
-                part.note(format!("Only the {} largest tables", count(tables.looked_at)));
-            }
-        })
+        Part::of(
+            "Tables read whole",
+            &self.tables,
+            columns,
+            |tables, part| {
+                for reads in tables.sequential_reads.iter().take(LISTED) {
+                    part.row(vec![
+                        reads.table.full_name(),
+                        count(reads.window_scans),
+                        count(reads.window_rows),
+                        count(reads.table.sequential_scans),
+                        count(reads.table.sequentially_read_rows),
+                        count(reads.table.index_scans),
+                        size(reads.table.bytes),
+                    ]);
+                }
+                part.note("Each worker of a parallel scan counts as one");
+                if tables.cut {
+                    part.note(format!(
+                        "Only the {} largest tables",
+                        count(tables.looked_at)
+                    ));
+                }
+            },
+        )
     }
 
     fn dead_rows(&self) -> Part {
@@ -358,24 +401,34 @@ impl Report {
             Column::number("Analyzed"),
             Column::number("HOT updates"),
         ];
-        Part::of("Dead rows and vacuum", &self.tables, columns, |tables, part| {
-            for table in tables.dead_rows.iter().take(LISTED) {
-                let ago = |seconds: Option<f64>| {
-                    seconds.map_or_else(|| "never".to_owned(), |ago| format!("{ago:.0} s ago"))
-                };
-                let hot = table.hot_updated_rows as f64 * 100.0 / table.updated_rows.max(1) as f64;
-                part.row(vec![
-                    table.full_name(),
-                    count(table.dead_rows),
-                    percent(table.dead_percent()),
-                    format!("{:.0}", table.vacuum_due_rows),
-                    ago(table.vacuumed_seconds_ago),
-                    ago(table.analyzed_seconds_ago),
-                    if table.updated_rows == 0 { "–".to_owned() } else { percent(hot) },
-                ]);
-            }
-            part.note("Rows as the server counts them; free space in files is not measured");
-        })
+        Part::of(
+            "Dead rows and vacuum",
+            &self.tables,
+            columns,
+            |tables, part| {
+                for table in tables.dead_rows.iter().take(LISTED) {
+                    let ago = |seconds: Option<f64>| {
+                        seconds.map_or_else(|| "never".to_owned(), |ago| format!("{ago:.0} s ago"))
+                    };
+                    let hot =
+                        table.hot_updated_rows as f64 * 100.0 / table.updated_rows.max(1) as f64;
+                    part.row(vec![
+                        table.full_name(),
+                        count(table.dead_rows),
+                        percent(table.dead_percent()),
+                        format!("{:.0}", table.vacuum_due_rows),
+                        ago(table.vacuumed_seconds_ago),
+                        ago(table.analyzed_seconds_ago),
+                        if table.updated_rows == 0 {
+                            "–".to_owned()
+                        } else {
+                            percent(hot)
+                        },
+                    ]);
+                }
+                part.note("Rows as the server counts them; free space in files is not measured");
+            },
+        )
     }
 
     fn unused_indexes(&self) -> Part {
@@ -385,19 +438,27 @@ impl Report {
             Column::text("Columns"),
             Column::number("Size"),
         ];
-        Part::of("Indexes never used", &self.indexes, columns, |indexes, part| {
-            for index in indexes.unused.iter().take(LISTED) {
-                part.row(vec![
-                    index.full_name(),
-                    index.table.clone(),
-                    index.column_list(),
-                    size(index.bytes),
-                ]);
-            }
-            if indexes.cut {
-                part.note(format!("Only the {} largest indexes", count(indexes.looked_at)));
-            }
-        })
+        Part::of(
+            "Indexes never used",
+            &self.indexes,
+            columns,
+            |indexes, part| {
+                for index in indexes.unused.iter().take(LISTED) {
+                    part.row(vec![
+                        index.full_name(),
+                        index.table.clone(),
+                        index.column_list(),
+                        size(index.bytes),
+                    ]);
+                }
+                if indexes.cut {
+                    part.note(format!(
+                        "Only the {} largest indexes",
+                        count(indexes.looked_at)
+                    ));
+                }
+            },
+        )
     }
 
     fn duplicate_indexes(&self) -> Part {
@@ -408,17 +469,22 @@ impl Report {
             Column::text("Covered by"),
             Column::number("Size"),
         ];
-        Part::of("Duplicate indexes", &self.indexes, columns, |indexes, part| {
-            for duplicate in indexes.duplicate.iter().take(LISTED) {
-                part.row(vec![
-                    duplicate.index.full_name(),
-                    duplicate.index.table.clone(),
-                    duplicate.index.column_list(),
-                    duplicate.covered_by.clone(),
-                    size(duplicate.index.bytes),
-                ]);
-            }
-        })
+        Part::of(
+            "Duplicate indexes",
+            &self.indexes,
+            columns,
+            |indexes, part| {
+                for duplicate in indexes.duplicate.iter().take(LISTED) {
+                    part.row(vec![
+                        duplicate.index.full_name(),
+                        duplicate.index.table.clone(),
+                        duplicate.index.column_list(),
+                        duplicate.covered_by.clone(),
+                        size(duplicate.index.bytes),
+                    ]);
+                }
+            },
+        )
     }
 
     fn missing(&self) -> Part {
@@ -428,20 +494,25 @@ impl Report {
             Column::number("Calls"),
             Column::text("Statement"),
         ];
-        Part::of("Missing indexes", &self.missing_indexes, columns, |missing, part| {
-            for row in missing.iter().take(LISTED) {
-                part.row(vec![
-                    row.table.clone(),
-                    row.column.clone(),
-                    count(row.calls),
-                    statement_text(Some(&row.query)),
-                ]);
-            }
-            part.note(
-                "Statements that compare a column which no index of a large table that is read \
+        Part::of(
+            "Missing indexes",
+            &self.missing_indexes,
+            columns,
+            |missing, part| {
+                for row in missing.iter().take(LISTED) {
+                    part.row(vec![
+                        row.table.clone(),
+                        row.column.clone(),
+                        count(row.calls),
+                        statement_text(Some(&row.query)),
+                    ]);
+                }
+                part.note(
+                    "Statements that compare a column which no index of a large table that is read \
                  whole begins with: by their texts, not by their plans",
-            );
-        })
+                );
+            },
+        )
     }
 
     fn checkpoint_counters(&self) -> Part {
@@ -450,24 +521,29 @@ impl Report {
             Column::number("Window"),
             Column::number("Since the reset"),
         ];
-        Part::of("Checkpoints and write-ahead log", &self.checkpoints, columns, |it, part| {
-            let number = |value: Option<u64>| value.map_or_else(|| "reset".to_owned(), count);
-            part.row(vec![
-                "checkpoints by time".to_owned(),
-                number(it.window_timed),
-                count(it.totals.timed),
-            ]);
-            part.row(vec![
-                "checkpoints requested".to_owned(),
-                number(it.window_requested),
-                count(it.totals.requested),
-            ]);
-            part.row(vec![
-                "write-ahead log".to_owned(),
-                size(it.window_wal_bytes.map(|bytes| bytes as u64)),
-                "–".to_owned(),
-            ]);
-        })
+        Part::of(
+            "Checkpoints and write-ahead log",
+            &self.checkpoints,
+            columns,
+            |it, part| {
+                let number = |value: Option<u64>| value.map_or_else(|| "reset".to_owned(), count);
+                part.row(vec![
+                    "checkpoints by time".to_owned(),
+                    number(it.window_timed),
+                    count(it.totals.timed),
+                ]);
+                part.row(vec![
+                    "checkpoints requested".to_owned(),
+                    number(it.window_requested),
+                    count(it.totals.requested),
+                ]);
+                part.row(vec![
+                    "write-ahead log".to_owned(),
+                    size(it.window_wal_bytes.map(|bytes| bytes as u64)),
+                    "–".to_owned(),
+                ]);
+            },
+        )
     }
 
     fn standbys(&self) -> Part {
@@ -477,33 +553,38 @@ impl Report {
             Column::number("Behind"),
             Column::number("Replay lag"),
         ];
-        Part::of("Replication", &self.replication, columns, |replication, part| {
-            let position = |bytes: Option<f64>| size(bytes.map(|bytes| bytes.max(0.0) as u64));
-            for standby in &replication.standbys {
-                part.row(vec![
-                    standby.application.clone().unwrap_or_default(),
-                    standby.state.clone().unwrap_or_default(),
-                    position(standby.lag_bytes),
-                    seconds(standby.replay_lag_seconds),
-                ]);
-            }
-            for slot in &replication.slots {
-                part.row(vec![
-                    format!("slot {}", slot.name),
-                    if slot.active { "active" } else { "inactive" }.to_owned(),
-                    position(slot.retained_bytes),
-                    String::new(),
-                ]);
-            }
-            if let Some(recovery) = &replication.recovery {
-                part.row(vec![
-                    "this server".to_owned(),
-                    "standby".to_owned(),
-                    position(recovery.lag_bytes),
-                    seconds(recovery.replayed_seconds_ago),
-                ]);
-            }
-        })
+        Part::of(
+            "Replication",
+            &self.replication,
+            columns,
+            |replication, part| {
+                let position = |bytes: Option<f64>| size(bytes.map(|bytes| bytes.max(0.0) as u64));
+                for standby in &replication.standbys {
+                    part.row(vec![
+                        standby.application.clone().unwrap_or_default(),
+                        standby.state.clone().unwrap_or_default(),
+                        position(standby.lag_bytes),
+                        seconds(standby.replay_lag_seconds),
+                    ]);
+                }
+                for slot in &replication.slots {
+                    part.row(vec![
+                        format!("slot {}", slot.name),
+                        if slot.active { "active" } else { "inactive" }.to_owned(),
+                        position(slot.retained_bytes),
+                        String::new(),
+                    ]);
+                }
+                if let Some(recovery) = &replication.recovery {
+                    part.row(vec![
+                        "this server".to_owned(),
+                        "standby".to_owned(),
+                        position(recovery.lag_bytes),
+                        seconds(recovery.replayed_seconds_ago),
+                    ]);
+                }
+            },
+        )
     }
 }
 
@@ -520,7 +601,8 @@ fn plan(plan: &Plan) -> Part {
     ];
     let title = format!("Plan of {}", shorten(&plan.query, STATEMENT));
     Part::of(&title, &plan.plan, columns, |explained, part| {
-        let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |it| format!("{it:.0}"));
+        let number =
+            |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |it| format!("{it:.0}"));
         let blocks = |value: Option<u64>| value.map_or_else(|| "–".to_owned(), count);
         for node in &explained.nodes {
             part.row(vec![

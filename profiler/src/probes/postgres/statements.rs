@@ -112,7 +112,9 @@ impl Extension {
             (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
             _ => {
                 let version = installed.version;
-                return Err(SessionError::Answer(format!("pg_stat_statements {version}")));
+                return Err(SessionError::Answer(format!(
+                    "pg_stat_statements {version}"
+                )));
             }
         };
         Ok(Self {
@@ -309,7 +311,11 @@ mod tests {
 
     #[test]
     fn changes_are_of_the_window() {
-        let before = [counters(1, 10, 5.0), counters(2, 3, 1.0), counters(3, 7, 1.0)];
+        let before = [
+            counters(1, 10, 5.0),
+            counters(2, 3, 1.0),
+            counters(3, 7, 1.0),
+        ];
         let after = [
             counters(1, 15, 7.5),
             counters(2, 3, 1.0),
@@ -317,7 +323,10 @@ mod tests {
             counters(4, 2, 9.0),
         ];
         let (changes, reset) = changes(&before, &after);
-        let seen: Vec<_> = changes.iter().map(|row| (row.query_id, row.calls)).collect();
+        let seen: Vec<_> = changes
+            .iter()
+            .map(|row| (row.query_id, row.calls))
+            .collect();
         assert_eq!(seen, [(Some(1), 5), (Some(4), 2)]);
         assert_eq!(changes[0].execution_ms, 2.5);
         assert_eq!(reset, 1);

@@ -124,9 +124,8 @@ impl Tables {
                 }
             })
             .collect();
-        reads.sort_by_key(|it| {
-            std::cmp::Reverse((it.window_rows, it.table.sequentially_read_rows))
-        });
+        reads
+            .sort_by_key(|it| std::cmp::Reverse((it.window_rows, it.table.sequentially_read_rows)));
         reads.truncate(LISTED);
         let mut dead: Vec<Table> = after
             .iter()

@@ -106,7 +106,11 @@ impl Test {
 
     fn command(self, data: &[u8]) -> Vec<u8> {
         let key = |kind: &str| format!("{PREFIX}{kind}").into_bytes();
-        let (string, counter, list) = (key(&format!("key:{NUMBER}")), key(&format!("counter:{NUMBER}")), key("list"));
+        let (string, counter, list) = (
+            key(&format!("key:{NUMBER}")),
+            key(&format!("counter:{NUMBER}")),
+            key("list"),
+        );
         let (set, hash, zset) = (key("set"), key(&format!("hash:{NUMBER}")), key("zset"));
         let element = format!("element:{NUMBER}").into_bytes();
         match self {
@@ -442,7 +446,10 @@ async fn exchange(
         answered += answers;
         if answers > 0 {
             let us = (sent.elapsed().as_micros() as u64).clamp(1, LONGEST_US);
-            shared.latencies_us.borrow_mut().saturating_record_n(us, answers);
+            shared
+                .latencies_us
+                .borrow_mut()
+                .saturating_record_n(us, answers);
             shared.errors.set(shared.errors.get() + errors);
         }
     }
@@ -485,7 +492,11 @@ mod tests {
             load.choose_keys();
             let text = String::from_utf8(load.bytes.clone()).expect("it is text");
             assert!(!text.contains(NUMBER));
-            assert_eq!(text.matches("profiler:benchmark:key:000000000").count(), 2, "{text}");
+            assert_eq!(
+                text.matches("profiler:benchmark:key:000000000").count(),
+                2,
+                "{text}"
+            );
         }
     }
 

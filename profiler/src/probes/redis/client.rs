@@ -91,11 +91,16 @@ impl Client {
     /// As [`Self::call`].
     pub async fn calls(&mut self, commands: &[Vec<&[u8]>]) -> Result<Vec<Value>, ClientError> {
         self.commands += commands.len() as u64;
-        let bytes: Vec<u8> = commands.iter().flat_map(|words| resp::command(words)).collect();
+        let bytes: Vec<u8> = commands
+            .iter()
+            .flat_map(|words| resp::command(words))
+            .collect();
         if self.connection.is_none() {
             if self.reconnections == 0 {
                 let times = RECONNECTIONS + 1;
-                return Err(ClientError::Lost(format!("{times} times; it is not made again")));
+                return Err(ClientError::Lost(format!(
+                    "{times} times; it is not made again"
+                )));
             }
             self.reconnections -= 1;
             self.connection = Some(connect(&self.login, self.limit).await?);
@@ -198,14 +203,18 @@ pub async fn raw(login: &Login, limit: Duration) -> Result<(Stream, Allowance), 
 }
 
 async fn plain(login: &Login, limit: Duration) -> Result<Connection, ClientError> {
-    let failed = |error: std::io::Error| ClientError::Connect(clean(&error.to_string()).into_owned());
-    let stream = Stream::connect(&login.address, limit).await.map_err(failed)?;
+    let failed =
+        |error: std::io::Error| ClientError::Connect(clean(&error.to_string()).into_owned());
+    let stream = Stream::connect(&login.address, limit)
+        .await
+        .map_err(failed)?;
     let allowance = stream.allowance();
     let stream = match &login.tls {
         None => stream,
         Some(config) => {
-            let name = ServerName::try_from(login.host.clone())
-                .map_err(|_| ClientError::Connect(format!("{} is not a host's name", login.host)))?;
+            let name = ServerName::try_from(login.host.clone()).map_err(|_| {
+                ClientError::Connect(format!("{} is not a host's name", login.host))
+            })?;
             let stream = tokio_rustls::TlsConnector::from(config.clone())
                 .connect(name, stream)
                 .await

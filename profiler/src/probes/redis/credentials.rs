@@ -103,13 +103,21 @@ mod tests {
         assert_eq!(login.address.to_string(), "/run/redis.sock");
         assert_eq!(login.password.as_deref(), Some("env"));
         assert_eq!(login.database, 1);
-        assert_eq!(Login::parse("redis://", None)?.address.to_string(), "127.0.0.1:6379");
+        assert_eq!(
+            Login::parse("redis://", None)?.address.to_string(),
+            "127.0.0.1:6379"
+        );
         Ok(())
     }
 
     #[test]
     fn what_is_wrong_is_said_without_the_password() {
-        for given in ["http://:secret@h", "redis://:secret@h/x", "redis://:secret@h?a=b", "secret"] {
+        for given in [
+            "http://:secret@h",
+            "redis://:secret@h/x",
+            "redis://:secret@h?a=b",
+            "secret",
+        ] {
             let error = Login::parse(given, None).err().expect("it is wrong");
             assert!(!format!("{error:#}").contains("secret"), "{error:#}");
         }

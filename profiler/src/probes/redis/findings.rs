@@ -45,7 +45,11 @@ fn counters(report: &Report, found: &mut Vec<Finding>) {
     let in_window = counters.window("keyspace_hits") + counters.window("keyspace_misses");
     let in_all = counters.total("keyspace_hits") + counters.total("keyspace_misses");
     let (hit, lookups, when) = if in_window >= LOOKUPS {
-        (counters.window_hit_percent, in_window, format!("in {seconds:.1} s"))
+        (
+            counters.window_hit_percent,
+            in_window,
+            format!("in {seconds:.1} s"),
+        )
     } else {
         let when = "since the server's start or CONFIG RESETSTAT".to_owned();
         (counters.total_hit_percent, in_all, when)
@@ -72,7 +76,10 @@ fn counters(report: &Report, found: &mut Vec<Finding>) {
                 "evictions",
                 format!("{} keys were evicted", count(evicted)),
             )
-            .evidence(format!("in {seconds:.1} s; {} in all", count(counters.total("evicted_keys"))))
+            .evidence(format!(
+                "in {seconds:.1} s; {} in all",
+                count(counters.total("evicted_keys"))
+            ))
             .advice("raise maxmemory, or keep less: shorter times to live, smaller values"),
         );
     }
@@ -109,7 +116,9 @@ fn commands(report: &Report, found: &mut Vec<Finding>) {
                     format!("{name} is slow and holds up all other commands"),
                 )
                 .evidence(evidence)
-                .advice("see the slow log for its arguments (--literals), and ask for less at once"),
+                .advice(
+                    "see the slow log for its arguments (--literals), and ask for less at once",
+                ),
             );
         } else if calls > 0 && command.name == "keys" {
             found.push(
@@ -126,7 +135,12 @@ fn commands(report: &Report, found: &mut Vec<Finding>) {
     let slow = report.slow_commands.data().into_iter().flatten();
     let slow: Vec<_> = slow.filter(|entry| entry.in_window).collect();
     if let Some(slowest) = slow.first() {
-        let name = slowest.command.split(' ').next().unwrap_or_default().to_uppercase();
+        let name = slowest
+            .command
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+            .to_uppercase();
         let whole = WHOLE.contains(&name.to_lowercase().as_str());
         found.push(
             Finding::new(
@@ -159,16 +173,29 @@ fn memory(memory: &Memory, found: &mut Vec<Finding>) {
                     Severity::Problem,
                     "at maxmemory writes fail: raise it, or choose an eviction policy",
                 ),
-                _ => (Severity::Warning, "at maxmemory keys are evicted: raise it, or keep less"),
+                _ => (
+                    Severity::Warning,
+                    "at maxmemory keys are evicted: raise it, or keep less",
+                ),
             };
             found.push(
-                Finding::new(severity, "memory", format!("{} of maxmemory are used", percent(share)))
-                    .evidence(format!("{} of {}; policy {policy}", bytes(used), bytes(max)))
-                    .advice(advice),
+                Finding::new(
+                    severity,
+                    "memory",
+                    format!("{} of maxmemory are used", percent(share)),
+                )
+                .evidence(format!(
+                    "{} of {}; policy {policy}",
+                    bytes(used),
+                    bytes(max)
+                ))
+                .advice(advice),
             );
         }
     }
-    if let Some(ratio) = memory.fragmentation_ratio.filter(|&ratio| ratio >= FRAGMENTATION)
+    if let Some(ratio) = memory
+        .fragmentation_ratio
+        .filter(|&ratio| ratio >= FRAGMENTATION)
         && used >= FRAGMENTED_BYTES
     {
         found.push(
@@ -197,7 +224,11 @@ fn server(report: &Report, found: &mut Vec<Finding>) {
                 Finding::new(
                     Severity::Problem,
                     "clients",
-                    format!("{} of {} connections are used", count(connected), count(max)),
+                    format!(
+                        "{} of {} connections are used",
+                        count(connected),
+                        count(max)
+                    ),
                 )
                 .evidence("connected_clients and maxclients")
                 .advice("smaller pools in the applications, or raise maxclients"),
@@ -252,7 +283,10 @@ fn keys(report: &Report, found: &mut Vec<Finding>) {
     let Some(keys) = report.keys.data() else {
         return;
     };
-    let big = keys.largest.iter().filter(|key| key.estimated_bytes >= BIG_KEY_BYTES);
+    let big = keys
+        .largest
+        .iter()
+        .filter(|key| key.estimated_bytes >= BIG_KEY_BYTES);
     for key in big.take(BIG_KEYS) {
         found.push(
             Finding::new(

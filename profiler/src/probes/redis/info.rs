@@ -20,7 +20,9 @@ impl Info {
     /// Those of [`Client::call`].
     pub async fn read(client: &mut Client) -> Result<Self, ClientError> {
         let answer = client.call(&["INFO", "all"]).await?;
-        let text = answer.text().ok_or(ClientError::Answer("INFO is not text"))?;
+        let text = answer
+            .text()
+            .ok_or(ClientError::Answer("INFO is not text"))?;
         let info = Self::parse(&text);
         if info.get("redis_version").is_none() && info.get("valkey_version").is_none() {
             return Err(ClientError::Answer("INFO names no version"));
@@ -48,7 +50,10 @@ impl Info {
     }
 
     pub fn float(&self, name: &str) -> Option<f64> {
-        self.get(name)?.parse().ok().filter(|value: &f64| value.is_finite())
+        self.get(name)?
+            .parse()
+            .ok()
+            .filter(|value: &f64| value.is_finite())
     }
 
     /// Fields whose names begin so: the rest of the name, and the values within
@@ -133,7 +138,9 @@ impl Counters {
             .into_iter()
             .filter_map(|name| {
                 let total = after.number(name)?;
-                let window = before.number(name).and_then(|before| total.checked_sub(before));
+                let window = before
+                    .number(name)
+                    .and_then(|before| total.checked_sub(before));
                 Some(Counter {
                     name,
                     total,
@@ -157,7 +164,9 @@ impl Counters {
 
     pub fn window(&self, name: &str) -> u64 {
         let counter = self.counters.iter().find(|counter| counter.name == name);
-        counter.and_then(|counter| counter.window).unwrap_or_default()
+        counter
+            .and_then(|counter| counter.window)
+            .unwrap_or_default()
     }
 
     pub fn total(&self, name: &str) -> u64 {

@@ -91,7 +91,9 @@ pub async fn scan(client: &mut Client, limits: ScanLimits) -> Result<Keys, Clien
     Ok(Keys {
         looked_at: found.keys,
         complete,
-        keys_in_database: size.and_then(|size| size.try_into().ok()).unwrap_or_default(),
+        keys_in_database: size
+            .and_then(|size| size.try_into().ok())
+            .unwrap_or_default(),
         estimated_bytes: found.bytes,
         largest: found.largest,
         prefixes,
@@ -119,7 +121,13 @@ async fn sizes(client: &mut Client, names: &[Vec<u8>]) -> Result<Vec<Option<u64>
     let commands: Vec<Vec<&[u8]>> = names
         .iter()
         .map(|name| {
-            vec![&b"MEMORY"[..], b"USAGE", name.as_slice(), b"SAMPLES", SAMPLES.as_bytes()]
+            vec![
+                &b"MEMORY"[..],
+                b"USAGE",
+                name.as_slice(),
+                b"SAMPLES",
+                SAMPLES.as_bytes(),
+            ]
         })
         .collect();
     let answers = client.calls(&commands).await?;
@@ -148,7 +156,9 @@ impl Found {
         self.bytes = self.bytes.saturating_add(bytes);
         // SCAN may name a key twice.
         let known = self.largest.iter().any(|key| key.name == name);
-        let place = self.largest.partition_point(|key| key.estimated_bytes >= bytes);
+        let place = self
+            .largest
+            .partition_point(|key| key.estimated_bytes >= bytes);
         if place < LARGEST && !known {
             let key = Key {
                 name: name.to_owned(),
@@ -212,7 +222,11 @@ mod tests {
             found.add(&format!("k:{}", size * 7 % 1000), size * 7 % 1000);
         }
         found.add("k:999", 999);
-        let sizes: Vec<u64> = found.largest.iter().map(|key| key.estimated_bytes).collect();
+        let sizes: Vec<u64> = found
+            .largest
+            .iter()
+            .map(|key| key.estimated_bytes)
+            .collect();
         assert_eq!(sizes, (980..1000).rev().collect::<Vec<u64>>());
         assert_eq!(found.prefixes["k:"].keys, 1001);
     }

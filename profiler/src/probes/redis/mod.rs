@@ -100,7 +100,12 @@ pub async fn probe(options: Options) -> Result<Report> {
         interval_seconds: options.interval.as_secs_f64(),
         literals: options.literals,
         encrypted: login.tls.is_some(),
-        server: after.as_ref().or(before.as_ref()).map(Server::new).map_err(ToString::to_string).into(),
+        server: after
+            .as_ref()
+            .or(before.as_ref())
+            .map(Server::new)
+            .map_err(ToString::to_string)
+            .into(),
         findings: Vec::new(),
         counters: of_both(&|before, after| Counters::new(before, after, own)).into(),
         commands: both
@@ -108,10 +113,26 @@ pub async fn probe(options: Options) -> Result<Report> {
             .map(|(before, after)| info::commands(before, after))
             .map_err(Clone::clone)
             .into(),
-        memory: now.as_ref().map(|it| Memory::new(it)).map_err(Clone::clone).into(),
-        clients: now.as_ref().map(|it| Clients::new(it)).map_err(Clone::clone).into(),
-        persistence: now.as_ref().map(|it| Persistence::new(it)).map_err(Clone::clone).into(),
-        databases: now.as_ref().map(|it| info::databases(it)).map_err(Clone::clone).into(),
+        memory: now
+            .as_ref()
+            .map(|it| Memory::new(it))
+            .map_err(Clone::clone)
+            .into(),
+        clients: now
+            .as_ref()
+            .map(|it| Clients::new(it))
+            .map_err(Clone::clone)
+            .into(),
+        persistence: now
+            .as_ref()
+            .map(|it| Persistence::new(it))
+            .map_err(Clone::clone)
+            .into(),
+        databases: now
+            .as_ref()
+            .map(|it| info::databases(it))
+            .map_err(Clone::clone)
+            .into(),
         pings: pinger.finish().into(),
         slow_commands: slow_commands.into(),
         latency_events: latency_events.into(),

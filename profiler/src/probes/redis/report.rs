@@ -48,7 +48,9 @@ impl Report {
     /// Whether a benchmark was asked for that did not run to its end.
     pub fn benchmark_failed(&self) -> bool {
         self.benchmark.as_ref().is_some_and(|section| {
-            section.data().is_none_or(|benchmark| benchmark.failure.is_some())
+            section
+                .data()
+                .is_none_or(|benchmark| benchmark.failure.is_some())
         })
     }
 

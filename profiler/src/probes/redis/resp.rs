@@ -237,6 +237,9 @@ mod tests {
 
     #[test]
     fn commands_are_arrays_of_bulks() {
-        assert_eq!(command(&[b"GET", b"a b"]), b"*2\r\n$3\r\nGET\r\n$3\r\na b\r\n");
+        assert_eq!(
+            command(&[b"GET", b"a b"]),
+            b"*2\r\n$3\r\nGET\r\n$3\r\na b\r\n"
+        );
     }
 }

@@ -10,7 +10,11 @@ const LISTED: usize = 15;
 
 impl Report {
     pub fn document(&self) -> Document {
-        let transport = if self.encrypted { "encrypted" } else { "not encrypted" };
+        let transport = if self.encrypted {
+            "encrypted"
+        } else {
+            "not encrypted"
+        };
         let server = match &self.server {
             Section::Measured { data } => format!(
                 "Redis {} ({}, {}) at {}, {transport}",
@@ -62,7 +66,9 @@ impl Report {
         ];
         Part::of("Counters", &self.counters, columns, |counters, part| {
             for counter in &counters.counters {
-                let rate = counter.window.map(|window| window as f64 / self.window_seconds.max(1e-9));
+                let rate = counter
+                    .window
+                    .map(|window| window as f64 / self.window_seconds.max(1e-9));
                 part.row(vec![
                     counter.name.to_owned(),
                     counter.window.map_or_else(|| "reset".to_owned(), count),
@@ -99,7 +105,9 @@ impl Report {
             for command in commands.iter().take(LISTED) {
                 part.row(vec![
                     command.name.clone(),
-                    command.window_calls.map_or_else(|| "reset".to_owned(), count),
+                    command
+                        .window_calls
+                        .map_or_else(|| "reset".to_owned(), count),
                     microseconds(command.window_us.map(|us| us as f64)),
                     microseconds(command.window_mean_us()),
                     count(command.total_calls),
@@ -141,17 +149,22 @@ impl Report {
             Column::number("p99"),
             Column::number("Max"),
         ];
-        Part::of("PING as this host sees it", &self.pings, columns, |pings, part| {
-            part.row(vec![
-                count(pings.pings),
-                microseconds(Some(pings.p50_us)),
-                microseconds(pings.p99_us),
-                microseconds(Some(pings.max_us)),
-            ]);
-            if let Some(failure) = &pings.failure {
-                part.note(format!("{} pings failed: {failure}", pings.failed));
-            }
-        })
+        Part::of(
+            "PING as this host sees it",
+            &self.pings,
+            columns,
+            |pings, part| {
+                part.row(vec![
+                    count(pings.pings),
+                    microseconds(Some(pings.p50_us)),
+                    microseconds(pings.p99_us),
+                    microseconds(Some(pings.max_us)),
+                ]);
+                if let Some(failure) = &pings.failure {
+                    part.note(format!("{} pings failed: {failure}", pings.failed));
+                }
+            },
+        )
     }
 
     fn events(&self) -> Part {
@@ -160,18 +173,23 @@ impl Report {
             Column::number("Latest"),
             Column::number("Max"),
         ];
-        Part::of("Latency monitor", &self.latency_events, columns, |events, part| {
-            for event in events {
-                part.row(vec![
-                    event.event.clone(),
-                    format!("{} ms", event.latest_ms),
-                    format!("{} ms", event.max_ms),
-                ]);
-            }
-            if events.is_empty() {
-                part.note("No event; it is off unless latency-monitor-threshold is set");
-            }
-        })
+        Part::of(
+            "Latency monitor",
+            &self.latency_events,
+            columns,
+            |events, part| {
+                for event in events {
+                    part.row(vec![
+                        event.event.clone(),
+                        format!("{} ms", event.latest_ms),
+                        format!("{} ms", event.max_ms),
+                    ]);
+                }
+                if events.is_empty() {
+                    part.note("No event; it is off unless latency-monitor-threshold is set");
+                }
+            },
+        )
     }
 
     fn memory_use(&self) -> Part {
@@ -232,7 +250,11 @@ impl Report {
                 count(keys.looked_at),
                 count(keys.keys_in_database),
                 keys.seconds,
-                if keys.complete { "" } else { ", not all: see --scan-keys" }
+                if keys.complete {
+                    ""
+                } else {
+                    ", not all: see --scan-keys"
+                }
             ));
         })
     }
@@ -294,7 +316,9 @@ fn benchmark_part(benchmark: &Section<super::benchmark::Benchmark>) -> Part {
             part.note(format!("It ended early: {failure}"));
         }
         if let Some(failure) = &benchmark.cleanup_failure {
-            part.note(format!("Keys that begin with profiler:benchmark: may be left: {failure}"));
+            part.note(format!(
+                "Keys that begin with profiler:benchmark: may be left: {failure}"
+            ));
         }
     })
 }

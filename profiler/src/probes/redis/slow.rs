@@ -37,7 +37,9 @@ pub struct SlowCommand {
 pub async fn newest(client: &mut Client) -> Result<Option<i64>, ClientError> {
     let answer = client.call(&["SLOWLOG", "GET", "1"]).await?;
     let entries = answer.array().ok_or(ClientError::Answer("SLOWLOG"))?;
-    Ok(entries.first().and_then(|entry| entry.array()?.first()?.integer()))
+    Ok(entries
+        .first()
+        .and_then(|entry| entry.array()?.first()?.integer()))
 }
 
 /// The entries, the slowest first.
@@ -116,7 +118,9 @@ pub async fn latency_events(client: &mut Client) -> Result<Vec<LatencyEvent>, Cl
             max_ms: fields.get(3)?.integer()?,
         })
     });
-    events.collect::<Option<_>>().ok_or(ClientError::Answer("LATENCY"))
+    events
+        .collect::<Option<_>>()
+        .ok_or(ClientError::Answer("LATENCY"))
 }
 
 /// From sending a PING to its answer, as this host sees it.
@@ -193,7 +197,11 @@ pub async fn watch(client: &mut Client, duration: Duration, interval: Duration) 
             () = tokio::time::sleep(left) => break,
             _ = &mut interrupted => break,
         }
-        failures = if pinger.ping(client).await { 0 } else { failures + 1 };
+        failures = if pinger.ping(client).await {
+            0
+        } else {
+            failures + 1
+        };
     }
     pinger
 }
