@@ -255,7 +255,6 @@ fn fingerprint(server: &Postgres) -> Result<String> {
         "SELECT string_agg(query, ';' ORDER BY query) FROM pg_stat_statements
            WHERE query NOT LIKE 'SELECT count%' AND query NOT LIKE '%md5(%'
              AND query NOT LIKE '%string_agg%' AND query NOT LIKE '%last_value%'",
-        "SELECT count(*) FROM pg_prepared_statements",
     ]
     .into_iter()
     .map(|statement| server.sql(statement))

@@ -76,7 +76,7 @@ pub async fn given(session: &mut Session, statement: &str, text: fn(&str) -> Str
         Some(reason) => Section::missing(reason),
         None => {
             let explain = format!("EXPLAIN {MARK} (ANALYZE, BUFFERS, FORMAT JSON) {statement}");
-            inside(session, &[], &explain, text).await.into()
+            inside(session, None, &explain, text).await.into()
         }
     };
     Plan {
@@ -128,7 +128,7 @@ async fn generic(
 ) -> Plan {
     let plan = if version >= 160_000 {
         let explain = format!("EXPLAIN {MARK} (GENERIC_PLAN, FORMAT JSON) {query}");
-        inside(session, &[], &explain, text).await
+        inside(session, None, &explain, text).await
     } else {
         let parameters = match parameters(query) {
             0 => String::new(),
@@ -136,13 +136,7 @@ async fn generic(
         };
         let prepare = format!("PREPARE {MARK} profiler_plan AS {query}");
         let explain = format!("EXPLAIN {MARK} (FORMAT JSON) EXECUTE profiler_plan{parameters}");
-        let before = ["SET LOCAL plan_cache_mode = force_generic_plan", &prepare];
-        let plan = inside(session, &before, &explain, text).await;
-        // It is not undone with its transaction.
-        let _ = session
-            .run(&format!("DEALLOCATE {MARK} profiler_plan"))
-            .await;
-        plan
+        inside(session, Some(&prepare), &explain, text).await
     };
     Plan {
         query: text(query),
@@ -177,9 +171,10 @@ fn refuse(statement: &str) -> Option<String> {
     (!reads).then(|| "only SELECT, WITH, VALUES and TABLE are explained".to_owned())
 }
 
+/// Explains in a transaction that cannot write and that is rolled back.
 async fn inside(
     session: &mut Session,
-    before: &[&str],
+    prepare: Option<&str>,
     explain: &str,
     text: fn(&str) -> String,
 ) -> Result<Explained, SessionError> {
@@ -189,15 +184,24 @@ async fn inside(
         session
             .run("SET LOCAL search_path TO DEFAULT; SET LOCAL jit TO DEFAULT")
             .await?;
-        for statement in before {
-            // Of one statement only, unlike `run`.
-            session.texts(statement).await?;
-        }
-        session.texts(explain).await
+        let Some(prepare) = prepare else {
+            return session.texts(explain).await;
+        };
+        session
+            .run("SET LOCAL plan_cache_mode = force_generic_plan")
+            .await?;
+        session.texts(prepare).await?;
+        let texts = session.texts(explain).await?;
+        // It is not undone with its transaction.
+        session.run("DEALLOCATE profiler_plan").await?;
+        Ok(texts)
     };
     let explained = explained.await;
-    // Also after an error; when the connection is lost there is nothing to undo.
-    let _ = session.run("ROLLBACK").await;
+    if explained.is_err() {
+        session.end();
+    } else {
+        session.run("ROLLBACK").await?;
+    }
     let texts = explained?;
     let unknown = |what: &str| SessionError::Answer(format!("EXPLAIN {what}"));
     let json: Value = texts

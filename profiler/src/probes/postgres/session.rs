@@ -213,6 +213,14 @@ impl Session {
         self.judge(done)
     }
 
+    /// Ends the connection, and with it what a failed statement of others left
+    /// open; the next statement makes a new one.
+    pub fn end(&mut self) {
+        if self.connection.take().is_some() {
+            self.reconnections += 1;
+        }
+    }
+
     async fn connection(&mut self) -> Result<&Connection, SessionError> {
         if self.connection.is_none() {
             if self.reconnections == 0 {
@@ -282,6 +290,8 @@ async fn try_connect(login: &Login, limit: Duration) -> Result<Connection, Sessi
         config.password(password);
     }
     let encrypted = Arc::new(AtomicBool::new(false));
+    // The server says it unasked; a pooler may not.
+    let superuser;
     let (client, driver) = match login.encryption {
         Encryption::Off => {
             config.ssl_mode(SslMode::Disable);
@@ -289,6 +299,7 @@ async fn try_connect(login: &Login, limit: Duration) -> Result<Connection, Sessi
                 .connect_raw(stream, NoTls)
                 .await
                 .map_err(|error| explain(&error))?;
+            superuser = connection.parameter("is_superuser") == Some("on");
             (client, tokio::spawn(drive(connection)))
         }
         Encryption::Preferred | Encryption::Required(_) => {
@@ -312,19 +323,10 @@ async fn try_connect(login: &Login, limit: Duration) -> Result<Connection, Sessi
                 .connect_raw(stream, encrypt)
                 .await
                 .map_err(|error| explain(&error))?;
+            superuser = connection.parameter("is_superuser") == Some("on");
             (client, tokio::spawn(drive(connection)))
         }
     };
-    let answer = client
-        .simple_query(&format!(
-            "SELECT {MARK} pg_catalog.current_setting('is_superuser')"
-        ))
-        .await
-        .map_err(|error| explain(&error))?;
-    let superuser = answer.iter().any(|message| match message {
-        SimpleQueryMessage::Row(row) => row.get(0) == Some("on"),
-        _ => false,
-    });
     Ok(Connection {
         client,
         driver,
