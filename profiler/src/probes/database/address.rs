@@ -123,15 +123,13 @@ mod tests {
     #[test]
     fn urls_are_taken_apart() {
         let url = Url::parse("postgres://me:p%40ss:w@[::1]:6543/db%20x?sslmode=require&a=b");
-        let url = url.ok().expect("a good URL");
+        let url = url.expect("a good URL");
         assert_eq!(url.user.as_deref(), Some("me"));
         assert_eq!(url.password.as_deref(), Some("p@ss:w"));
         assert_eq!((url.host.as_str(), url.port), ("::1", Some(6543)));
         assert_eq!(url.path, "db x");
         assert_eq!(url.query[0], ("sslmode".to_owned(), "require".to_owned()));
-        let url = Url::parse("redis://:secret@cache")
-            .ok()
-            .expect("a good URL");
+        let url = Url::parse("redis://:secret@cache").expect("a good URL");
         assert_eq!((url.user, url.password.as_deref()), (None, Some("secret")));
         assert_eq!((url.host.as_str(), url.port), ("cache", None));
     }

@@ -68,8 +68,8 @@ fn comment(text: &str) -> Option<usize> {
 /// Length of the string that the text begins with: `'…'`, `E'…'`, `B'…'`,
 /// `X'…'`, `N'…'`, `U&'…'`, `$tag$…$tag$`.
 fn string(text: &str) -> Option<usize> {
-    if text.starts_with('$') {
-        let tag_end = text[1..].find('$')? + 2;
+    if let Some(after) = text.strip_prefix('$') {
+        let tag_end = after.find('$')? + 2;
         let tag = &text[..tag_end];
         let inner = &tag[1..tag.len() - 1];
         let is_tag = inner.chars().all(|c| c == '_' || c.is_alphanumeric())

@@ -1,23 +1,13 @@
 //! What the numbers mean, and what to do about it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-
-use super::{
-    indexes::{Index, Indexes},
-    report::Report,
-    session::{Session, SessionError},
-    statements::Statements,
-    tables::{SequentialReads, Tables},
-};
+use super::{report::Report, tables::LARGE_ROWS};
 use crate::{
-    probes::database::{Finding, Section, Severity},
+    probes::database::{Finding, Severity},
     report::text::{bytes, count, percent, shorten},
 };
 
-/// A table is large from here: reading it whole costs milliseconds.
-const LARGE_ROWS: u64 = 10_000;
 /// An index is worth a word from here.
 const LARGE_INDEX_BYTES: u64 = 1 << 20;
 const CACHE_HIT_PERCENT: f64 = 90.0;
@@ -38,161 +28,6 @@ const LAG_BYTES: f64 = 64.0 * 1024.0 * 1024.0;
 const RETAINED_BYTES: f64 = 1024.0 * 1024.0 * 1024.0;
 /// Longest statement in a finding, characters.
 const STATEMENT: usize = 160;
-
-/// A table that is read whole by a statement that looks for some of its rows.
-#[derive(Clone, Debug, Serialize)]
-pub struct MissingIndex {
-    pub table: String,
-    pub column: String,
-    pub query: String,
-    pub query_id: String,
-    /// Calls of the statement in the window, or since the reset when it did not
-    /// run in the window.
-    pub calls: u64,
-    pub in_window: bool,
-}
-
-#[derive(Deserialize)]
-struct ColumnName {
-    table_id: u64,
-    name: String,
-}
-
-/// Statements on large tables that are read whole, which compare a column that
-/// no index begins with. It is read from texts and the catalog, not from plans.
-///
-/// # Errors
-/// Why one of its sources is missing.
-pub async fn missing_indexes(
-    session: &mut Session,
-    tables: &Result<Tables, String>,
-    indexes: &Result<(Indexes, Vec<Index>), SessionError>,
-    statements: &Section<Statements>,
-) -> Result<Vec<MissingIndex>, String> {
-    let tables = tables.as_ref().map_err(Clone::clone)?;
-    let (_, indexes) = indexes.as_ref().map_err(ToString::to_string)?;
-    let Section::Measured { data: statements } = statements else {
-        return Err(statements.reason().unwrap_or_default().to_owned());
-    };
-    let large: Vec<&SequentialReads> = tables
-        .sequential_reads
-        .iter()
-        .filter(|reads| is_large(reads))
-        .collect();
-    if large.is_empty() {
-        return Ok(Vec::new());
-    }
-    let ids: Vec<String> = large
-        .iter()
-        .map(|reads| reads.table.id.to_string())
-        .collect();
-    let columns: Vec<ColumnName> = session
-        .rows(&format!(
-            "SELECT attrelid::int8 AS table_id, attname AS name FROM pg_attribute
-             WHERE attrelid IN ({}) AND attnum > 0 AND NOT attisdropped",
-            ids.join(",")
-        ))
-        .await
-        .map_err(|error| error.to_string())?;
-    let mut found: BTreeMap<(String, String), MissingIndex> = BTreeMap::new();
-    let both = [(&statements.window, true), (&statements.totals, false)];
-    for (statement, in_window) in both
-        .into_iter()
-        .flat_map(|(list, window)| list.iter().map(move |statement| (statement, window)))
-    {
-        let words = words(&statement.query);
-        for reads in &large {
-            let table = &reads.table;
-            if !names(&words, &table.name) {
-                continue;
-            }
-            for column in columns.iter().filter(|column| column.table_id == table.id) {
-                let leads = indexes.iter().any(|index| {
-                    index.table_id == table.id
-                        && index.columns.first() == Some(&Some(column.name.clone()))
-                });
-                if leads || !compares(&words, &column.name) {
-                    continue;
-                }
-                let key = (table.full_name(), column.name.clone());
-                found.entry(key).or_insert_with(|| MissingIndex {
-                    table: table.full_name(),
-                    column: column.name.clone(),
-                    query: statement.query.clone(),
-                    query_id: statement.query_id.clone(),
-                    calls: statement.calls,
-                    in_window,
-                });
-            }
-        }
-    }
-    Ok(found.into_values().collect())
-}
-
-fn is_large(reads: &SequentialReads) -> bool {
-    let rows = reads.window_rows.max(reads.table.sequentially_read_rows);
-    reads.table.live_rows >= LARGE_ROWS && rows >= reads.table.live_rows
-}
-
-/// Names, parameters and operators of a statement, in lower case but for quoted
-/// names.
-fn words(query: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    let mut in_word = false;
-    let mut quoted = false;
-    for character in query.chars() {
-        let part = quoted || matches!(character, '_' | '$' | '?') || character.is_alphanumeric();
-        if character == '"' {
-            quoted = !quoted;
-            in_word = false;
-        } else if part {
-            if !in_word {
-                words.push(String::new());
-            }
-            if let Some(word) = words.last_mut() {
-                if quoted {
-                    word.push(character);
-                } else {
-                    word.extend(character.to_lowercase());
-                }
-            }
-            in_word = true;
-        } else {
-            in_word = false;
-            if !character.is_whitespace() {
-                words.push(character.to_string());
-            }
-        }
-    }
-    words
-}
-
-/// Whether a statement has the table in its FROM, or changes it.
-fn names(words: &[String], table: &str) -> bool {
-    words.iter().enumerate().any(|(at, word)| {
-        let next = |ahead: usize| words.get(at + ahead).map(String::as_str);
-        // A schema may stand before it; before a point, it is an alias.
-        let place = if next(2) == Some(".") {
-            next(3)
-        } else {
-            next(1)
-        };
-        matches!(word.as_str(), "from" | "join" | "update" | "into" | ",") && place == Some(table)
-    })
-}
-
-/// Whether a statement looks for rows by a column's value: `WHERE … column = $1`.
-fn compares(words: &[String], column: &str) -> bool {
-    let Some(from) = words.iter().position(|word| word == "where") else {
-        return false;
-    };
-    words[from..].windows(3).any(|three| {
-        let value = |word: &str| word.starts_with('$') || word == "?";
-        three[0] == column
-            && ((matches!(three[1].as_str(), "=") && value(&three[2]))
-                || (three[1] == "in" && three[2] == "("))
-    })
-}
 
 /// The findings of a report, the worst first.
 pub fn findings(report: &Report) -> Vec<Finding> {
@@ -333,7 +168,7 @@ fn reads(report: &Report, found: &mut Vec<Finding>) {
     for reads in tables
         .sequential_reads
         .iter()
-        .filter(|reads| is_large(reads))
+        .filter(|reads| reads.of_large_table())
     {
         let table = &reads.table;
         let name = table.full_name();
@@ -729,29 +564,5 @@ fn copies(report: &Report, found: &mut Vec<Finding>) {
             .evidence(format!("{} of the log are kept for it", bytes(kept as u64)))
             .advice("start its reader, or drop it: SELECT pg_drop_replication_slot(…)"),
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_statement_compares() {
-        let words = words(
-            "SELECT o.id FROM public.orders o JOIN \"Items\" i ON i.o = o.id \
-             WHERE o.customer_id = $1 AND status IN ($2, $3) AND a > $4 ORDER BY total",
-        );
-        assert!(names(&words, "orders") && names(&words, "Items"));
-        assert!(!names(&words, "o"));
-        for (column, expected) in [
-            ("customer_id", true),
-            ("status", true),
-            ("a", false),
-            ("total", false),
-            ("id", false),
-        ] {
-            assert_eq!(compares(&words, column), expected, "{column}");
-        }
     }
 }

@@ -9,6 +9,7 @@ mod explain;
 mod findings;
 mod indexes;
 mod locks;
+mod missing_indexes;
 mod replication;
 mod report;
 mod server;
@@ -122,7 +123,7 @@ pub async fn probe(options: Options) -> Result<Report> {
     let tables =
         both(&before.tables, &after.tables).map(|(before, after)| Tables::new(before, after));
     let missing_indexes =
-        findings::missing_indexes(&mut session, &tables, &indexes, &statements).await;
+        missing_indexes::missing_indexes(&mut session, &tables, &indexes, &statements).await;
     let mut report = Report {
         schema_version: report::SCHEMA_VERSION,
         generator: "profiler",

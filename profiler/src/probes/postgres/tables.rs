@@ -9,6 +9,8 @@ use super::session::{Session, SessionError};
 /// Most tables that are looked at, the largest first.
 const MOST: usize = 2000;
 const LISTED: usize = 20;
+/// A table is large from here: reading it whole costs milliseconds.
+pub const LARGE_ROWS: u64 = 10_000;
 
 /// Relations that somebody holds for himself: to ask for their size would wait.
 pub const LOCKED: &str = "ARRAY(SELECT relation FROM pg_locks
@@ -92,6 +94,14 @@ pub struct SequentialReads {
     pub table: Table,
     pub window_scans: u64,
     pub window_rows: u64,
+}
+
+impl SequentialReads {
+    /// Whether all rows of a large table were read at least once.
+    pub fn of_large_table(&self) -> bool {
+        let rows = self.window_rows.max(self.table.sequentially_read_rows);
+        self.table.live_rows >= LARGE_ROWS && rows >= self.table.live_rows
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -157,8 +157,11 @@ pub fn skip(bytes: &[u8]) -> Result<Option<(bool, usize)>, NotTheProtocol> {
     Ok(Some((failed, at)))
 }
 
-/// The kind and the rest of the first line, and its length with its end.
-fn line(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>, NotTheProtocol> {
+/// The kind of a value, what follows it, and the length of both with their end.
+type Line<'b> = (u8, &'b [u8], usize);
+
+/// The first line.
+fn line(bytes: &[u8]) -> Result<Option<Line<'_>>, NotTheProtocol> {
     let Some(&kind) = bytes.first() else {
         return Ok(None);
     };
