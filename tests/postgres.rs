@@ -228,7 +228,7 @@ fn planted_faults_are_found_by_name() -> Result<()> {
     )?;
 
     let blocker = &report["activity"]["data"]["blocking"]["blockers"][0];
-    ensure!(blocker["pid"].to_string() == pid, "{blocker:#}");
+    ensure!(blocker["pid"].as_u64() == pid.parse().ok(), "{blocker:#}");
     ensure!(list(blocker, "/waiting")?.len() == 3, "{blocker:#}");
     let waits = list(&report, "/activity/data/waits")?;
     ensure!(

@@ -112,5 +112,5 @@ impl Failure {
 fn is_tls(error: &io::Error) -> bool {
     error
         .get_ref()
-        .is_some_and(|inner| inner.is::<tokio_rustls::rustls::Error>())
+        .is_some_and(|inner| inner.is::<rustls::Error>())
 }
