@@ -219,7 +219,7 @@ fn answer(mut stream: &TcpStream, path: &str, number: u64, state: &State) -> Res
 
 /// What `/openapi.json` has.
 const DESCRIPTION: &str = r##"{"openapi": "3.1.0", "paths": {
-    "/answer": {"get": {}},
+    "/answer": {"get": {"operationId": "answer_answer_get"}},
     "/items/{item_id}": {
         "parameters": [{"name": "item_id", "in": "path", "required": true, "example": 42}],
         "get": {}, "delete": {}},

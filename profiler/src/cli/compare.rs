@@ -181,14 +181,14 @@ impl RuleArgs {
 }
 
 /// Targets that were read before anything was measured.
-struct Wanted {
+pub struct Wanted {
     targets: Vec<Target>,
     file: String,
     aliases: Aliases,
 }
 
 impl TargetArgs {
-    fn read(&self) -> anyhow::Result<Option<Wanted>> {
+    pub fn read(&self) -> anyhow::Result<Option<Wanted>> {
         let Some(path) = &self.targets else {
             return Ok(None);
         };
@@ -214,6 +214,45 @@ impl Wanted {
         comparison.targets = targets::check(&self.targets, rounds, &self.aliases);
         comparison.targets_file.clone_from(&self.file);
     }
+
+    /// What a section has targets for, in the order of the file.
+    pub fn names(&self, section: &str) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for target in &self.targets {
+            if let [first, name, _, ..] = &target.path[..]
+                && first == section
+                && !names.contains(&name.as_str())
+            {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    pub fn alias(&self, name: &str) -> Option<&str> {
+        self.aliases.get(name).map(String::as_str)
+    }
+
+    /// `name` is called so in the metrics.
+    pub fn call(&mut self, name: String, metric: String) {
+        self.aliases.insert(name, metric);
+    }
+
+    /// The exit code and, as text, how the targets of a section are met.
+    pub fn judge(&self, section: &str, rounds: &[Round]) -> anyhow::Result<(u8, String)> {
+        let mut comparison = Comparison::of_targets(rounds, Rules::default());
+        self.check(rounds, &mut comparison);
+        comparison
+            .targets
+            .retain(|checked| checked.target.path.first().is_some_and(|it| it == section));
+        Ok((code(&comparison), text(&comparison)?))
+    }
+}
+
+fn text(comparison: &Comparison) -> anyhow::Result<String> {
+    let mut text = Vec::new();
+    report::write(comparison, Format::Text, &mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// What a recording is judged by after it was made.
@@ -257,12 +296,7 @@ impl Gate {
         if let Some(targets) = &self.targets {
             targets.check(&candidate, &mut comparison);
         }
-        let mut text = Vec::new();
-        report::write(&comparison, Format::Text, &mut text)?;
-        Ok((
-            code(&comparison),
-            String::from_utf8_lossy(&text).into_owned(),
-        ))
+        Ok((code(&comparison), text(&comparison)?))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `profiler load`: sending load to a server.
 
 mod args;
+mod critical;
 mod headers;
 
 use std::{ffi::OsString, fs, path::Path};
@@ -13,8 +14,9 @@ use hyper::{
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{args::Messages, exit};
+use super::{args::Messages, compare::Wanted, exit};
 use crate::{
+    compare::input,
     doctor,
     output::Target as Output,
     probes::http::{
@@ -36,6 +38,7 @@ pub fn run(
     command_line: &[OsString],
 ) -> anyhow::Result<u8> {
     let target = Target::parse(&arguments.url)?;
+    let mut targets = arguments.targets.read()?;
     doctor::raise_limits();
     let load = arguments.amount.load(arguments.connection.streams);
     let terms = terms(arguments)?;
@@ -59,7 +62,7 @@ pub fn run(
         let mut ended = stop.clone();
         let prepared = async {
             let server = Server::reach(target, &arguments.reach()).await?;
-            let plan = plan(arguments, &server, &terms).await?;
+            let plan = plan(arguments, targets.as_mut(), &server, &terms).await?;
             anyhow::Ok((server, plan))
         };
         let (server, plan) = tokio::select! {
@@ -79,7 +82,14 @@ pub fn run(
     let measured = measured?;
     let format = arguments.format.unwrap_or_else(|| format_of(&output));
     output.write(&|to| Ok(report::write(&measured, format, to)?))?;
-    Ok(verdict(&measured))
+    let answered = verdict(&measured);
+    let Some(targets) = targets else {
+        return Ok(answered);
+    };
+    let rounds = input::rounds(Path::new("this load"), &report::metrics(&measured));
+    let (met, text) = targets.judge(critical::SECTION, &rounds)?;
+    super::record::say(&text);
+    Ok(if met == exit::DONE { answered } else { met })
 }
 
 fn verdict(report: &LoadReport) -> u8 {
@@ -145,24 +155,31 @@ fn format_of(output: &Output) -> LoadFormat {
         return LoadFormat::Text;
     };
     match path.extension().and_then(|end| end.to_str()) {
+        Some("json") if path.to_string_lossy().ends_with(".metrics.json") => LoadFormat::Metrics,
         Some("json") => LoadFormat::Json,
         Some("md" | "markdown") => LoadFormat::Markdown,
         _ => LoadFormat::Text,
     }
 }
 
-async fn plan(arguments: &LoadArgs, server: &Server, terms: &Terms) -> anyhow::Result<Plan> {
+async fn plan(
+    arguments: &LoadArgs,
+    targets: Option<&mut Wanted>,
+    server: &Server,
+    terms: &Terms,
+) -> anyhow::Result<Plan> {
     let target = &server.target;
     if arguments.endpoints.is_empty() {
         let body = body(arguments.body.as_deref())?;
         let method = arguments.method.clone();
         return Plan::of_request(target, method, &target.path, body, terms);
     }
-    let all = arguments.endpoints.iter().any(|word| word == "all");
-    let patterns: Vec<Pattern> = arguments
+    let has = |what: &str| arguments.endpoints.iter().any(|word| word == what);
+    let (all, critical) = (has("all"), has("critical"));
+    let mut patterns: Vec<Pattern> = arguments
         .endpoints
         .iter()
-        .filter(|word| *word != "all")
+        .filter(|word| !["all", "critical"].contains(&word.as_str()))
         .map(|text| Pattern::parse(text))
         .collect::<anyhow::Result<_>>()?;
     let needed = all || patterns.iter().any(Pattern::needs_description);
@@ -172,6 +189,9 @@ async fn plan(arguments: &LoadArgs, server: &Server, terms: &Terms) -> anyhow::R
         // Examples for a path as it stands are welcome, and no more than that.
         description(arguments, server, terms).await.ok()
     };
+    if critical {
+        patterns.extend(critical::patterns(targets, description.as_ref())?);
+    }
     match &description {
         Some(description) if all => Plan::of_all(target, description, terms),
         description => Plan::of_patterns(target, &patterns, description.as_ref(), terms),

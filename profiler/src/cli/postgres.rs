@@ -15,8 +15,8 @@ use crate::{
 /// what could be better.
 ///
 /// Reads the server's own statistics twice and samples its sessions in between.
-/// It only reads: its session is read-only, with a limit of time on every
-/// statement. What cannot be read is in the report with its reason. Statements
+/// It only reads: each statement is a read-only transaction, with a limit of
+/// time. What cannot be read is in the report with its reason. Statements
 /// come from pg_stat_statements, where that is installed. A role with
 /// pg_monitor sees everything.
 ///

@@ -150,7 +150,8 @@ fn doubts(recording: &Recording) -> Vec<String> {
     doubts
 }
 
-fn rounds(path: &Path, file: &MetricsFile) -> Vec<Round> {
+/// The rounds of a file of metrics, which was checked.
+pub fn rounds(path: &Path, file: &MetricsFile) -> Vec<Round> {
     let count = file.metrics.iter().map(|it| it.values.len()).max();
     (0..count.unwrap_or_default())
         .map(|index| {

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum, builder::PossibleValue};
 use hyper::Method;
 
 use crate::{
+    cli::compare::TargetArgs,
     options::parse_duration,
     probes::http::{
         load::{Level, Load, Pattern},
@@ -37,19 +38,24 @@ const MAX_DEFAULT_THREADS: usize = 8;
   profiler load http://localhost:8000 --endpoints all --load light --format markdown
       Every endpoint of its /openapi.json that does not write.
 
-Exit codes: 0 done; 2 it could not run; 3 an endpoint gave no complete response.
+  profiler load http://localhost:8000 --endpoints critical --targets performance_targets.yaml
+      What has targets under `api_endpoints`, and whether it meets them.
+
+Exit codes: 0 done; 1 a target was missed; 2 it could not run; 3 an endpoint gave
+no complete response, or a target was not measured.
 Ctrl-C ends the load early and keeps what was measured.")]
 pub struct LoadArgs {
     /// Server, and the path to load unless --endpoints is given.
     #[arg(value_name = "URL")]
     pub url: String,
 
-    /// What to load: all that the OpenAPI description has, or paths, separated
-    /// by commas, with `*` for a part of a segment and `**` for any text.
+    /// What to load: all that the OpenAPI description has, the critical ones,
+    /// which have targets (--targets) and are found by --alias or operationId, or
+    /// paths, separated by commas, with `*` for a part of a segment and `**` for any text.
     ///
     /// `POST /items` chooses a method; GET is the default of a path that the
     /// description does not have.
-    #[arg(long, value_name = "all|PATHS", value_delimiter = ',')]
+    #[arg(long, value_name = "all|critical|PATHS", value_delimiter = ',')]
     pub endpoints: Vec<String>,
 
     /// OpenAPI 3 description in JSON: a file, or a path of the server.
@@ -93,6 +99,9 @@ pub struct LoadArgs {
     /// Format of the result [default: the extension of --output, else text]
     #[arg(long, value_enum, hide_default_value = true)]
     pub format: Option<LoadFormat>,
+
+    #[command(flatten)]
+    pub targets: TargetArgs,
 
     #[command(flatten)]
     pub amount: AmountArgs,
@@ -204,7 +213,7 @@ impl ValueEnum for Version {
 
 impl ValueEnum for LoadFormat {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Text, Self::Json, Self::Markdown]
+        &[Self::Text, Self::Json, Self::Markdown, Self::Metrics]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -214,6 +223,8 @@ impl ValueEnum for LoadFormat {
                 PossibleValue::new("json").help("all of it for programs (reports/load.schema.json)")
             }
             Self::Markdown => PossibleValue::new("markdown").help("tables for a page"),
+            Self::Metrics => PossibleValue::new("metrics")
+                .help("one round for `profiler compare` (.metrics.json)"),
         })
     }
 }

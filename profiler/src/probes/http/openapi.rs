@@ -34,6 +34,8 @@ pub struct Operation {
     pub method: Method,
     /// With the prefix of the server: `/v1/items/{id}`.
     pub path: String,
+    /// `operationId`, empty if it has none.
+    id: String,
     parameters: Vec<Parameter>,
     body: Option<Described>,
     body_required: bool,
@@ -147,6 +149,10 @@ impl Description {
         self.operations.push(Operation {
             method: name,
             path: format!("{prefix}{path}"),
+            id: operation["operationId"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
             parameters,
             body: json.map(|media| described(root, media)),
             body_required: body["required"].as_bool().unwrap_or(false),
@@ -222,6 +228,15 @@ impl Described {
 impl Operation {
     pub fn name(&self) -> String {
         format!("{} {}", self.method, self.path)
+    }
+
+    /// Whether it is the endpoint that a program calls so. FastAPI's ids are the
+    /// name of the function, then path and method: `create_item_items_post`
+    /// (`generate_unique_id` in fastapi/utils.py, 0.115).
+    pub fn is_called(&self, name: &str) -> bool {
+        self.id
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
     }
 
     /// A request: with the user's values, else the description's.

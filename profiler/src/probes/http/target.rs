@@ -56,7 +56,7 @@ pub enum TargetError {
     Scheme(String),
     #[error("a URL with a user or password would be printed; use --header or --bearer-env")]
     Credentials,
-    #[error("cannot resolve {host}: {source}")]
+    #[error("cannot resolve {host}")]
     Resolve { host: String, source: io::Error },
     #[error("{host} has no address")]
     NoAddress { host: String },

@@ -1,12 +1,14 @@
 //! The result of a run, in each of its formats.
 
 mod markdown;
+mod metrics;
 mod model;
 mod notes;
 mod text;
 
 use std::io::{self, Write};
 
+pub use metrics::metrics;
 pub use model::{EndpointReport, LoadReport, Percentiles};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub enum LoadFormat {
     Text,
     Json,
     Markdown,
+    /// One round, for `profiler compare`.
+    Metrics,
 }
 
 /// # Errors
@@ -23,11 +27,14 @@ pub fn write(report: &LoadReport, format: LoadFormat, out: &mut dyn Write) -> io
     match format {
         LoadFormat::Text => out.write_all(text::render(report).as_bytes()),
         LoadFormat::Markdown => out.write_all(markdown::render(report).as_bytes()),
-        LoadFormat::Json => {
-            serde_json::to_writer_pretty(&mut *out, report)?;
-            out.write_all(b"\n")
-        }
+        LoadFormat::Json => json(report, out),
+        LoadFormat::Metrics => json(&metrics(report), out),
     }
+}
+
+fn json(document: &impl serde::Serialize, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, document)?;
+    out.write_all(b"\n")
 }
 
 #[cfg(test)]
