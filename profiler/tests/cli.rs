@@ -168,7 +168,7 @@ fn bad_options_are_one_line_and_code_2() {
         ("--mode backend", "--mode system"),
         ("--mode frontend", "--mode system"),
         ("--mode database", "--mode system"),
-        ("--baseline old.json", "--baseline"),
+        ("--baseline old.json", "cannot read old.json"),
         ("--endpoints all", "--endpoints"),
         ("--load heavy", "--load"),
         (
