@@ -36,7 +36,7 @@ fn shares_and_order_of_every_line() -> Result<()> {
     let mut wrong = Vec::new();
     for node in nodes::all()? {
         println!("--- Node {}", node.line);
-        if let Err(error) = measured(|| check(&node, &[], &["10"])) {
+        if let Err(error) = measured(|| check(&node, &[], &["8"])) {
             println!("{error:#}");
             wrong.push(format!("Node {}: {error:#}", node.line));
         }
@@ -51,7 +51,7 @@ fn worker_threads_of_every_line() -> Result<()> {
     let mut wrong = Vec::new();
     for node in nodes::all()? {
         println!("--- Node {}, a worker thread", node.line);
-        if let Err(error) = measured(|| check(&node, &[], &["10", "worker"])) {
+        if let Err(error) = measured(|| check(&node, &[], &["8", "worker"])) {
             println!("{error:#}");
             wrong.push(format!("Node {}: {error:#}", node.line));
         }
@@ -80,7 +80,7 @@ fn every_tier() -> Result<()> {
             &[optimised],
         ] {
             println!("--- Node {} {}", node.line, flags.join(" "));
-            if let Err(error) = measured(|| check(&node, flags, &["10"])) {
+            if let Err(error) = measured(|| check(&node, flags, &["8"])) {
                 println!("{error:#}");
                 wrong.push(format!("Node {} {flags:?}: {error:#}", node.line));
             }

@@ -1,5 +1,5 @@
 //! Recordings of programs in Python and JavaScript, and what their frames say.
-use std::{io::Read as _, time::Duration};
+use std::{io::Read as _, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
@@ -21,7 +21,7 @@ pub struct Recorded {
 
 impl Recorded {
     pub fn of(scope: &[&str]) -> Result<Self> {
-        Self::lasting(5, scope)
+        Self::lasting(4, scope)
     }
 
     pub fn lasting(seconds: u32, scope: &[&str]) -> Result<Self> {
@@ -37,17 +37,20 @@ impl Recorded {
             "the recording failed: {}",
             profiler::messages(&output)
         );
+        Self::read(&saved)
+    }
+
+    /// One that was saved.
+    pub fn read(saved: &Path) -> Result<Self> {
+        let folded = |source| -> Result<Folded> {
+            let options = ["--format", "folded", "--source", source];
+            Folded::parse(&profiler::render_with(saved, &options)?)
+        };
         Ok(Self {
-            report: serde_json::from_str(&profiler::render(&saved, "json")?)?,
-            folded: Folded::parse(&profiler::render(&saved, "folded")?)?,
-            waits: Folded::parse(&profiler::render_with(
-                &saved,
-                &["--format", "folded", "--source", "gil-wait"],
-            )?)?,
-            off_cpu: Folded::parse(&profiler::render_with(
-                &saved,
-                &["--format", "folded", "--source", "off-cpu"],
-            )?)?,
+            report: serde_json::from_str(&profiler::render(saved, "json")?)?,
+            folded: Folded::parse(&profiler::render(saved, "folded")?)?,
+            waits: folded("gil-wait")?,
+            off_cpu: folded("off-cpu")?,
         })
     }
 

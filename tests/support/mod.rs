@@ -19,3 +19,5 @@ pub mod recording;
 pub mod stack;
 pub mod vite;
 pub mod wrk;
+pub mod steal;
+pub mod vectors;
