@@ -199,9 +199,17 @@ pub static STACKS_ALLOWED: Array<u64, 1> = Array::new();
 #[btf_map]
 pub static FAULT_RESIDUAL: PerCpuArray<u64, 1> = PerCpuArray::new();
 
-/// Not zero while the thread that runs on this CPU owes a stack.
+/// The thread that runs on this CPU.
+#[repr(C)]
+pub struct Running {
+    /// Not zero while it owes a stack.
+    pub owes: u64,
+    /// When the last switch on this CPU was seen, nanoseconds.
+    pub since: u64,
+}
+
 #[btf_map]
-pub static DUE: PerCpuArray<u32, 1> = PerCpuArray::new();
+pub static RUNNING: PerCpuArray<Running, 1> = PerCpuArray::new();
 
 /// What each thread sent and received, by its id.
 #[btf_map]

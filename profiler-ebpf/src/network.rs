@@ -57,6 +57,24 @@ pub struct Traffic {
     pub messages: u64,
 }
 
+/// Exchanges that began one way: a request is the first message after one the
+/// other way, and is answered by the first message that comes the other way then.
+/// Requests that are sent ahead of their answers are one.
+///
+/// For a client they are those that began with [`Direction::Sent`]: they last from
+/// when the kernel took its request over until it had read of the answer. For a
+/// server, those that began with [`Direction::Received`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Exchanges {
+    /// Those that were answered, …
+    pub count: u64,
+    /// … their sum in nanoseconds, …
+    pub ns: u64,
+    /// … and the longest.
+    pub longest_ns: u64,
+}
+
 /// Says when a stack is due: it ticks at every so many bytes.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -157,6 +175,14 @@ pub struct Connection {
     pub ended: u64,
     /// By [`Direction`].
     pub traffic: [Traffic; Direction::COUNT],
+    /// By the [`Direction`] of the request.
+    pub exchanges: [Exchanges; Direction::COUNT],
+    /// `CLOCK_MONOTONIC`, nanoseconds: the first message that went the way of the
+    /// last one, since one went the other way; 0 before the first.
+    pub turned: u64,
+    /// [`Direction`] of the last message, and of the first.
+    pub last_direction: u32,
+    pub first_direction: u32,
     /// Smoothed round-trip time and its mean deviation as the kernel last had
     /// them, microseconds; 0 when not measured.
     pub round_trip_us: u32,
@@ -213,6 +239,14 @@ impl Connection {
             bytes: 0,
             messages: 0,
         }; Direction::COUNT],
+        exchanges: [Exchanges {
+            count: 0,
+            ns: 0,
+            longest_ns: 0,
+        }; Direction::COUNT],
+        turned: 0,
+        last_direction: 0,
+        first_direction: 0,
         round_trip_us: 0,
         round_trip_deviation_us: 0,
         retransmits_before: 0,

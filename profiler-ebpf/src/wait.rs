@@ -248,6 +248,8 @@ pub mod thread_state {
     pub const BLOCKED: u32 = 3;
     /// The gate does not let it through.
     pub const NOT_WANTED: u32 = 4;
+    /// The kernel runs no program of ours in it: it went on twice and stopped never.
+    pub const UNSEEN: u32 = 5;
 }
 
 /// Kernel frames that are kept of a blocked thread until its stack is taken.

@@ -69,8 +69,8 @@ pub fn submitted(context: &RawTracePointContext, request: u64) {
 }
 
 /// What had the structure of a request before was done, and its completion was
-/// not seen: once in some 10,000 the kernel (seen on 6.18) does not run the
-/// programs of a tracepoint in an interrupt, without counting that as a miss.
+/// not seen: in interrupts of a process that its host protects the kernel runs
+/// no program, without counting that as a miss (seen on 6.18).
 #[inline(always)]
 fn ended_unseen(flight: &InFlight) {
     count(Counter::DiskEndsUnseen as u32);

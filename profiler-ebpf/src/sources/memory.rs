@@ -68,7 +68,7 @@ pub fn reclaim_ends() {
     // SAFETY: as above.
     let clock = unsafe { &mut *clock };
     let start = core::mem::take(&mut clock.reclaim_start);
-    if start == 0 || clock.state == thread_state::NOT_WANTED {
+    if start == 0 || clock.state >= thread_state::NOT_WANTED {
         return;
     }
     // SAFETY: has no precondition.

@@ -7,6 +7,9 @@
 //! waits always, short ones in proportion to their length. A thread that was
 //! blocked in a system call owes its user stack until it leaves the call,
 //! since its memory cannot be read while another runs.
+//!
+//! Some hosts let no eBPF program run in a process that they protect. What it
+//! switches to goes on unseen; that is found when it stops.
 
 use aya_ebpf::{
     bindings::task_struct,
@@ -24,7 +27,7 @@ use super::{
 };
 use crate::{
     gate,
-    maps::{DUE, EVENTS, NEW_THREAD, THREADS, WINDOW, count, setting},
+    maps::{EVENTS, NEW_THREAD, RUNNING, THREADS, WINDOW, count, setting},
     task::{Task, read},
     walk::{self, Context, Returned, Told, Woken, registers},
 };
@@ -39,20 +42,24 @@ const WOKEN: usize = 2;
 /// `task_struct.__state`: 0 if it could run on.
 #[inline(always)]
 pub fn switch(preempted: bool, state: u32, previous: Task, next: *mut task_struct) {
-    let Some(window) = WINDOW.get(0) else {
+    let (Some(window), Some(running)) = (WINDOW.get(0), RUNNING.get_ptr_mut(0)) else {
         return;
     };
+    // SAFETY: the map returned it; only this CPU uses it.
+    let running = unsafe { &mut *running };
     // SAFETY: has no precondition.
     let now = unsafe { bpf_ktime_get_ns() };
-    stop(previous, !preempted && state != 0, state, now, window);
-    go_on(next, now, window);
+    let blocks = !preempted && state != 0;
+    stop(previous, blocks, state, now, running.since, window);
+    running.owes = u64::from(go_on(next, now, window));
+    running.since = now;
 }
 
 /// Whether a thread's time is accounted for: asked of the gate when it is first
 /// met.
 #[inline(always)]
 pub fn is_wanted(clock: &mut ThreadClock, task: impl FnOnce() -> Task) -> bool {
-    if clock.state == thread_state::NOT_WANTED {
+    if clock.state >= thread_state::NOT_WANTED {
         return false;
     }
     if clock.process.tgid == 0 {
@@ -67,8 +74,9 @@ pub fn is_wanted(clock: &mut ThreadClock, task: impl FnOnce() -> Task) -> bool {
     true
 }
 
+/// `switched` is when the last switch on this CPU was seen.
 #[inline(always)]
-fn stop(task: Task, blocks: bool, state: u32, now: u64, window: &Window) {
+fn stop(task: Task, blocks: bool, state: u32, now: u64, switched: u64, window: &Window) {
     let tid = task.tid();
     let Some(clock) = THREADS.get_ptr_mut(&tid) else {
         return;
@@ -79,6 +87,13 @@ fn stop(task: Task, blocks: bool, state: u32, now: u64, window: &Window) {
         return;
     }
     begin(clock);
+    if clock.state == thread_state::BLOCKED || clock.state == thread_state::PREEMPTED {
+        // Its predecessor is one that is not seen to stop.
+        let resumed = switched.max(clock.since).max(clock.woken);
+        let queued = waited(clock, resumed, window, false);
+        charge_queue(clock, task, window.part(queued, resumed), false);
+        clock.since = resumed;
+    }
     charge(clock, Activity::OnCpu, window.part(clock.since, now));
     clock.since = now;
     clock.woken = 0;
@@ -93,34 +108,34 @@ fn stop(task: Task, blocks: bool, state: u32, now: u64, window: &Window) {
     end(clock);
 }
 
+/// Returns whether it owes a stack.
 #[inline(always)]
-fn go_on(next: *mut task_struct, now: u64, window: &Window) {
+fn go_on(next: *mut task_struct, now: u64, window: &Window) -> bool {
     let task = Task(next as u64);
     let tid = task.tid();
     let Some(clock) = THREADS.get_ptr_mut(&tid) else {
-        owe(0);
-        return;
+        return false;
     };
     // SAFETY: as in `stop`.
     let clock = unsafe { &mut *clock };
-    if clock.state == thread_state::NOT_WANTED {
-        owe(0);
-        return;
+    if clock.state >= thread_state::NOT_WANTED {
+        return false;
     }
     begin(clock);
-    let mut since = clock.since;
-    let in_call = clock.state == thread_state::BLOCKED && Activity::is_in_call(clock.activity);
-    if clock.state == thread_state::BLOCKED {
-        let woken = if clock.woken == 0 { now } else { clock.woken };
-        let waited = window.part(since, woken);
-        charge_index(clock, clock.activity, waited, in_call);
-        since = woken;
-        if in_call {
-            blocked_stack(clock, waited, woken, now, window);
-        }
+    if clock.state == thread_state::ON_CPU {
+        clock.state = thread_state::UNSEEN;
+        end(clock);
+        return false;
     }
-    if clock.state != thread_state::ON_CPU {
-        queued(clock, task, window.part(since, now), in_call, now);
+    let in_call = clock.state == thread_state::BLOCKED && Activity::is_in_call(clock.activity);
+    let queued = waited(clock, now, window, in_call);
+    if in_call {
+        blocked_stack(clock, queued, now, window);
+    }
+    let in_queue = charge_queue(clock, task, window.part(queued, now), in_call);
+    if in_call {
+        let weight = due(Pace::Time, &mut clock.residual[QUEUED], in_queue, now);
+        clock.due[QUEUED] = clock.due[QUEUED].wrapping_add(weight);
     }
     if in_call && clock.due[BLOCKED] | clock.due[QUEUED] != 0 {
         kernel_stack(clock, next);
@@ -128,18 +143,31 @@ fn go_on(next: *mut task_struct, now: u64, window: &Window) {
     clock.state = thread_state::ON_CPU;
     clock.since = now;
     end(clock);
-    owe(u32::from(clock.due[BLOCKED] | clock.due[QUEUED] != 0));
+    clock.due[BLOCKED] | clock.due[QUEUED] != 0
+}
+
+/// Charges the wait, if it was one, of a thread that goes on at `now`. Returns
+/// since when it only waited for a CPU.
+#[inline(always)]
+fn waited(clock: &mut ThreadClock, now: u64, window: &Window, offered: bool) -> u64 {
+    if clock.state != thread_state::BLOCKED {
+        return clock.since;
+    }
+    let woken = if clock.woken == 0 { now } else { clock.woken };
+    let waited = window.part(clock.since, woken);
+    charge_index(clock, clock.activity, waited, offered);
+    woken
 }
 
 /// Decides whether the stack of a wait is due.
 #[inline(always)]
-fn blocked_stack(clock: &mut ThreadClock, waited: u64, woken: u64, now: u64, window: &Window) {
+fn blocked_stack(clock: &mut ThreadClock, woken: u64, now: u64, window: &Window) {
     // Before the window opens, stacks only teach userspace whose tables it will
     // need.
     let waited = if window.start == 0 {
         woken.saturating_sub(clock.since)
     } else {
-        waited
+        window.part(clock.since, woken)
     };
     // It may have been blocked in the same call before.
     let weight = due(Pace::Time, &mut clock.residual[BLOCKED], waited, now);
@@ -148,8 +176,9 @@ fn blocked_stack(clock: &mut ThreadClock, waited: u64, woken: u64, now: u64, win
 }
 
 /// Charges time in the run queue, and tells apart what its quota caused.
+/// Returns what was not.
 #[inline(always)]
-fn queued(clock: &mut ThreadClock, task: Task, waited: u64, in_call: bool, now: u64) {
+fn charge_queue(clock: &mut ThreadClock, task: Task, waited: u64, offered: bool) -> u64 {
     let (queue, throttled) = task.queue();
     let throttled = if queue != 0 && queue == clock.queue {
         throttled.wrapping_sub(clock.queue_throttled).min(waited)
@@ -160,11 +189,8 @@ fn queued(clock: &mut ThreadClock, task: Task, waited: u64, in_call: bool, now: 
         charge(clock, Activity::Throttled, throttled);
     }
     let waited = waited - throttled;
-    charge_index(clock, Activity::RunQueue as u32, waited, in_call);
-    if in_call {
-        let weight = due(Pace::Time, &mut clock.residual[QUEUED], waited, now);
-        clock.due[QUEUED] = clock.due[QUEUED].wrapping_add(weight);
-    }
+    charge_index(clock, Activity::RunQueue as u32, waited, offered);
+    waited
 }
 
 /// A blocked thread can run.
@@ -343,7 +369,7 @@ fn send(clock: &ThreadClock, task: Task, tid: u32, now: u64) {
 /// it, if that is due.
 #[inline(always)]
 pub fn call_returns(context: Context<'_>, result: i64) {
-    let (Some(owed), Some(window)) = (DUE.get_ptr_mut(0), WINDOW.get(0)) else {
+    let (Some(running), Some(window)) = (RUNNING.get_ptr_mut(0), WINDOW.get(0)) else {
         return;
     };
     let called = if setting!(counts_calls) != 0 {
@@ -352,7 +378,7 @@ pub fn call_returns(context: Context<'_>, result: i64) {
         0
     };
     // SAFETY: the map returned it; only this CPU uses it.
-    let owed = unsafe { core::mem::take(&mut *owed) };
+    let owed = unsafe { core::mem::take(&mut (*running).owes) };
     if owed == 0 && called == 0 {
         return;
     }
@@ -422,14 +448,6 @@ fn kernel_stack(clock: &mut ThreadClock, next: *mut task_struct) {
         )
     };
     clock.kernel_frames = if bytes > 0 { bytes as u32 / 8 } else { 0 };
-}
-
-#[inline(always)]
-fn owe(stack: u32) {
-    if let Some(owed) = DUE.get_ptr_mut(0) {
-        // SAFETY: the map returned it; only this CPU uses it.
-        unsafe { *owed = stack };
-    }
 }
 
 /// Userspace copies clocks while they run: see [`ThreadClock::changing`].

@@ -68,6 +68,10 @@ impl Kernel {
             Err(MapError::SyscallError(error))
                 if error.io_error.kind() == std::io::ErrorKind::AlreadyExists =>
             {
+                // Forked before the scheduler's hooks were there, and parked since.
+                if self.threads.get(&tid, 0)?.0.changing == 0 {
+                    self.threads.insert(tid, Shared(clock), 0)?;
+                }
                 Ok(())
             }
             result => Ok(result?),

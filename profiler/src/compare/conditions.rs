@@ -25,6 +25,8 @@ pub struct RecordingConditions {
     /// Whether CPU time was counted or sampled.
     pub cpu_time: &'static str,
     pub sources: String,
+    /// How much of the CPUs' time the hypervisor took.
+    pub stolen: String,
 }
 
 impl Conditions {
@@ -53,6 +55,7 @@ impl Conditions {
                     .map(|source| source.name())
                     .collect::<Vec<_>>()
                     .join(" "),
+                stolen: stolen(recording),
             }),
         }
     }
@@ -71,8 +74,21 @@ impl Conditions {
             Kind::Scope => recording?.scope.clone(),
             Kind::CpuTime => recording?.cpu_time.to_owned(),
             Kind::Sources => recording?.sources.clone(),
+            Kind::Stolen => recording?.stolen.clone(),
         };
         Some(text)
+    }
+}
+
+/// In whole percent: less than one is nothing.
+fn stolen(recording: &Recording) -> String {
+    let about = &recording.about;
+    let time = about.duration_ns as f64 * f64::from(about.cpus_online);
+    let percent = 100.0 * recording.quality.stolen_ns as f64 / time.max(1.0);
+    if percent < 1.0 {
+        "below 1 %".to_owned()
+    } else {
+        format!("{percent:.0} %")
     }
 }
 
@@ -88,10 +104,11 @@ enum Kind {
     Scope,
     CpuTime,
     Sources,
+    Stolen,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Architecture,
         Self::CpuModel,
         Self::Cpus,
@@ -102,6 +119,7 @@ impl Kind {
         Self::Scope,
         Self::CpuTime,
         Self::Sources,
+        Self::Stolen,
     ];
 
     fn title(self) -> &'static str {
@@ -116,6 +134,7 @@ impl Kind {
             Self::Scope => "scope",
             Self::CpuTime => "kind of CPU time",
             Self::Sources => "recorded sources",
+            Self::Stolen => "time taken by the hypervisor",
         }
     }
 

@@ -17,6 +17,10 @@ pub struct Quality {
     /// Ticks the sampling clock should have delivered on the online CPUs and
     /// did not (throttled by the kernel, stolen by the hypervisor).
     pub ticks_missed: u64,
+    /// CPU time that the hypervisor gave to others meanwhile, all CPUs: what ran
+    /// then seems to have run for longer.
+    #[serde(default)]
+    pub stolen_ns: u64,
     pub kernel_stacks_failed: u64,
     pub records_busy: u64,
     pub map_full: u64,

@@ -175,6 +175,12 @@ pub fn quality_lines(recording: &Recording) -> Vec<Line> {
             percent(part_of(quality.ticks_missed, ticks))
         ),
     ));
+    if quality.stolen_ns > 0 {
+        lines.push(line(
+            "Taken by the hypervisor",
+            format!("{} of CPU time", duration(quality.stolen_ns)),
+        ));
+    }
     let (whole, complete) = complete(quality);
     lines.push(line(
         "Stacks",

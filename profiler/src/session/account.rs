@@ -1,7 +1,11 @@
 //! What the recording is worth and what it cost: counters of the kernel side
 //! over the recording proper, without the warm-up.
 
+use std::time::Duration;
+
 use profiler_ebpf::{Counter, Missing, Outcome, interpreter};
+
+use super::cpus;
 
 use crate::{
     bpf::{Kernel, KernelError},
@@ -17,7 +21,12 @@ pub struct Baseline {
     counters: [u64; Counter::COUNT],
     outcomes: [u64; Outcome::COUNT],
     programs: Vec<ProgramCost>,
+    stolen_ns: u64,
 }
+
+/// Percent of the CPUs' time that a hypervisor may take before the reader is
+/// told: less than what the sampling clock resolves.
+const STOLEN_PERCENT: f64 = 1.0;
 
 const COUNTERS: [Counter; Counter::COUNT] = [
     Counter::Idle,
@@ -112,6 +121,7 @@ impl Baseline {
             counters: [0; Counter::COUNT],
             outcomes: [0; Outcome::COUNT],
             programs: programs(kernel),
+            stolen_ns: cpus::stolen_ns(),
         };
         for (value, counter) in baseline.counters.iter_mut().zip(COUNTERS) {
             *value = kernel.counter(counter)?;
@@ -157,6 +167,7 @@ impl Baseline {
             samples_lost: since(Counter::SamplesLost),
             events_lost: since(Counter::EventsLost),
             ticks_missed: ticks_due.saturating_sub(ticks),
+            stolen_ns: now.stolen_ns.saturating_sub(self.stolen_ns),
             kernel_stacks_failed: since(Counter::KernelStackFailed),
             records_busy: since(Counter::RecordBusy),
             map_full: since(Counter::MapFull),
@@ -250,10 +261,26 @@ pub fn complete(
     quality
 }
 
-/// What a reader must know of the recording's limits.
-pub fn notes(kernel: &Kernel, table: &ProcessTable, quality: &Quality) -> Vec<Note> {
+/// What a reader must know of the recording's limits. `cpu_time` is that of all
+/// CPUs, used or not.
+pub fn notes(
+    kernel: &Kernel,
+    table: &ProcessTable,
+    quality: &Quality,
+    cpu_time: Duration,
+) -> Vec<Note> {
     let mut notes = Vec::new();
     let mut note = |kind, text: String| notes.push(Note { kind, text });
+    let stolen = 100.0 * quality.stolen_ns as f64 / cpu_time.as_nanos().max(1) as f64;
+    if stolen >= STOLEN_PERCENT {
+        note(
+            NoteKind::Warning,
+            format!(
+                "the hypervisor took {stolen:.1} % of the time of the CPUs (steal): what ran or \
+                 waited for a CPU meanwhile seems to have taken that much longer"
+            ),
+        );
+    }
     if !kernel.has_statistics() {
         note(
             NoteKind::Missing,

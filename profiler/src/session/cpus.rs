@@ -12,6 +12,16 @@ pub fn online() -> std::io::Result<Vec<u32>> {
     parse(text.trim()).ok_or_else(|| std::io::Error::other(format!("{ONLINE}: {text:?}")))
 }
 
+/// Time that a hypervisor gave to others while our CPUs wanted to run, all CPUs:
+/// `steal` of proc_stat(5). 0 where that is not known.
+pub fn stolen_ns() -> u64 {
+    use procfs::CurrentSI as _;
+    let ticks = procfs::KernelStats::current()
+        .ok()
+        .and_then(|stat| stat.total.steal);
+    ticks.unwrap_or_default() * (1_000_000_000 / procfs::ticks_per_second().max(1))
+}
+
 /// A list as the kernel writes it: `0-3,5`.
 fn parse(list: &str) -> Option<Vec<u32>> {
     let mut cpus = Vec::new();

@@ -85,6 +85,8 @@ pub struct RawThread {
     pub tid: u32,
     pub name: String,
     pub process: u32,
+    /// What the name was last made of: threads name themselves after they began.
+    comm: [u8; COMM_LENGTH],
 }
 
 /// Where a sample was added.
@@ -156,7 +158,8 @@ impl Intake {
         } else {
             self.process(header.process, container, name, describe)
         };
-        let thread = self.thread(process, header.tid, || text(&header.thread_name));
+        let thread = self.thread(process, header.tid, String::new);
+        self.rename(thread, &header.thread_name);
         self.collect(sample, process, table);
         if source == Source::OnCpu {
             self.runtimes.count(sample, &self.scratch);
@@ -198,9 +201,18 @@ impl Intake {
             tid,
             name: name(),
             process,
+            comm: [0; COMM_LENGTH],
         });
         self.by_thread.insert((process, tid), id);
         id
+    }
+
+    fn rename(&mut self, thread: u32, comm: &[u8; COMM_LENGTH]) {
+        let thread = &mut self.threads[thread as usize];
+        if thread.comm != *comm {
+            thread.comm = *comm;
+            thread.name = text(comm);
+        }
     }
 
     /// A thread that may have taken no sample.
@@ -239,7 +251,9 @@ impl Intake {
     ) -> u32 {
         let process = self.ended_process(key, container, text(process_name));
         if self.processes[process as usize].key == key {
-            self.thread(process, tid, || text(thread_name))
+            let thread = self.thread(process, tid, String::new);
+            self.rename(thread, thread_name);
+            thread
         } else {
             self.thread(process, 0, || text(process_name))
         }

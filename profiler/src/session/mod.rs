@@ -321,6 +321,11 @@ impl Session {
         let note = self.limits.keep(
             self.started.elapsed(),
             &mut self.kernel,
+                _ = gauges.tick() => {
+                    if let Some(pools) = self.sources.sample(&self.kernel) {
+                        progress.pools(self.started.elapsed(), &pools);
+                    }
+                }
             &mut self.cpus,
             &mut self.own_cost,
             &mut self.sources.calls,
@@ -443,8 +448,12 @@ impl Session {
         );
         let (containers, container_notes) = self.containers.finish();
         self.notes.extend(container_notes);
-        self.notes
-            .extend(account::notes(&self.kernel, &self.table, &quality));
+        self.notes.extend(account::notes(
+            &self.kernel,
+            &self.table,
+            &quality,
+            duration * cpus_online,
+        ));
         self.notes.extend(self.limits.note());
         // From here on nothing is left in the kernel.
         drop(self.kernel);

@@ -2,7 +2,7 @@
 //! recording are told to the kernel side, and what it counted is collected.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     hash::{BuildHasher as _, RandomState},
 };
@@ -26,6 +26,10 @@ use crate::{
 
 /// `PF_KTHREAD`, include/linux/sched.h.
 const KERNEL_THREAD: u64 = 0x0020_0000;
+
+/// A thread that ran for as long without being seen to stop, and sleeps when it is
+/// looked at, did so unseen.
+const UNSEEN_NS: u64 = 100_000_000;
 
 /// More threads than there are now, for those that come.
 pub fn room() -> u32 {
@@ -185,8 +189,22 @@ impl Threads {
         };
         followed.window = Some(window);
         let mut accounts = std::mem::take(&mut self.accounts);
-        for (tid, mut clock) in kernel.threads() {
-            if clock.state == thread_state::NOT_WANTED {
+        let clocks = kernel.threads();
+        let unseen: BTreeSet<u32> = clocks
+            .iter()
+            .filter_map(|(tid, clock)| Some((self.known.get(tid)?.tgid, tid, clock)))
+            .filter(|(tgid, tid, clock)| is_unseen(*tgid, **tid, clock, window))
+            .map(|(tgid, ..)| tgid)
+            .collect();
+        for (tid, mut clock) in clocks {
+            let of_unseen = || {
+                let known = self.known.get(&tid);
+                known.is_some_and(|known| unseen.contains(&known.tgid))
+            };
+            if clock.state == thread_state::NOT_WANTED
+                || clock.state == thread_state::UNSEEN
+                || (clock.process.tgid == 0 && of_unseen())
+            {
                 continue;
             }
             settle(&mut clock, window);
@@ -196,6 +214,14 @@ impl Threads {
                 }
                 followed.clocks.push((tid, thread, clock));
             }
+        }
+        if !unseen.is_empty() {
+            let processes: Vec<String> = unseen.iter().map(u32::to_string).collect();
+            notes.push(Note::missing(format!(
+                "this kernel runs no eBPF program in process {}: what its threads do is not \
+                 recorded",
+                processes.join(", ")
+            )));
         }
         followed.accounts = waits::settle(intake, &accounts);
         followed
@@ -271,6 +297,22 @@ pub fn activity(number: u32) -> profile::Activity {
         Activity::Descriptor => Told::Descriptor,
         Activity::Other => Told::Other,
     }
+}
+
+/// Whether the kernel runs no program in the thread: it went on twice and never
+/// stopped, or it was woken long ago, never stopped, and sleeps.
+fn is_unseen(tgid: u32, tid: u32, clock: &ThreadClock, window: Window) -> bool {
+    let since = match clock.state {
+        thread_state::UNSEEN => return true,
+        thread_state::ON_CPU => clock.since,
+        thread_state::BLOCKED => clock.woken,
+        _ => 0,
+    };
+    if clock.process.tgid != 0 || since == 0 || since + UNSEEN_NS > window.end {
+        return false;
+    }
+    let stat = stat_of(&format!("/proc/{tgid}/task/{tid}"));
+    stat.is_some_and(|stat| stat_field(&stat, 3) == Some("S"))
 }
 
 /// Charges the interval that a thread is in when the window ends.

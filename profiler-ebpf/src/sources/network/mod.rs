@@ -90,6 +90,7 @@ fn message(
             // added to atomically, and of the rest any value is one that was true.
             let connection = unsafe { &mut *connection };
             add_message(connection, direction, moved);
+            exchange(connection, direction, now);
             connection.last = now;
             if connection.process.tgid != wanted.tgid {
                 connection.other_tgid = wanted.tgid;
@@ -106,6 +107,7 @@ fn message(
             }
             insert(wanted, sock, key, now, |connection| {
                 connection.traffic[direction as usize] = moved;
+                exchange(connection, direction, now);
             });
         }
     }
@@ -146,6 +148,32 @@ fn add_message(connection: &mut Connection, direction: Direction, moved: Traffic
     let sum = &mut connection.traffic[direction as usize];
     add(&mut sum.bytes, moved.bytes);
     add(&mut sum.messages, moved.messages);
+}
+
+/// Whose turn it is: a message that goes the other way than the last one answers
+/// what began with the first of those, and begins what it asks for itself.
+#[inline(always)]
+fn exchange(connection: &mut Connection, direction: Direction, now: u64) {
+    if connection.turned == 0 {
+        connection.first_direction = direction as u32;
+    } else if connection.last_direction == direction as u32 {
+        return;
+    } else {
+        let begun = match direction {
+            Direction::Sent => Direction::Received,
+            Direction::Received => Direction::Sent,
+        };
+        let exchanges = &mut connection.exchanges[begun as usize];
+        // Another CPU's clock may be a little behind.
+        let lasted = now.saturating_sub(connection.turned);
+        add(&mut exchanges.count, 1);
+        add(&mut exchanges.ns, lasted);
+        if lasted > exchanges.longest_ns {
+            exchanges.longest_ns = lasted;
+        }
+    }
+    connection.last_direction = direction as u32;
+    connection.turned = now;
 }
 
 /// Adds to the thread's own account, and takes its stack when that is due.

@@ -167,6 +167,7 @@ function showQuality(facts) {
         ["Taken", quality.samples],
         ["Lost, buffer full", quality.samples_lost],
         ["Ticks missed", quality.ticks_missed],
+        ["Time taken by the hypervisor", quality.stolen_ns, formatTime(quality.stolen_ns)],
         ["Ticks on idle CPUs", quality.idle_ticks],
         ["Out of scope", quality.not_wanted],
         ["Without a container", quality.without_container, ofSamples(quality.without_container)],
