@@ -17,6 +17,21 @@ pub trait Progress: Send + Sync {
     fn message(&self, line: &str);
     /// Nothing more comes: the line is cleared.
     fn finish(&self);
+    /// Connections to services as they are now. Called about ten times a second.
+    fn pools(&self, _elapsed: Duration, _pools: &[PoolNow<'_>]) {}
+}
+
+/// Connections of a process to a service at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolNow<'a> {
+    pub pid: u32,
+    pub process: &'a str,
+    /// Address and port, or path.
+    pub service: &'a str,
+    pub connections: u64,
+    pub in_use: u64,
+    /// That its clients have asked of the process, and that it has not answered.
+    pub requests: u64,
 }
 
 /// For tests, and for those who do not want to be told.

@@ -15,6 +15,8 @@ pub mod histogram;
 pub mod memory;
 pub mod network;
 pub mod quality;
+pub mod pools;
+pub mod probe;
 pub mod source;
 pub mod store;
 pub mod syscall;
@@ -35,6 +37,8 @@ pub use network::{
 };
 pub use quality::{Cost, OutcomeCount, ProgramCost, Quality, RuntimeQuality};
 pub use source::{Source, Unit};
+pub use pools::{Pool, PoolSamples};
+pub use probe::{Answer, Probe, ProbeKind, ProbeMetric};
 pub use syscall::{SyscallUse, Syscalls};
 
 /// Version of the saved recording and of the JSON report. Raised when a

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerId, Histogram, ProcessId, ThreadId};
+use super::{ContainerId, Histogram, Pool, ProcessId, ThreadId};
 
 /// What the network was used for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -14,6 +14,14 @@ pub struct Network {
     /// Single sockets: those with the most bytes, and those that had trouble.
     pub connections: Vec<Connection>,
     pub connections_not_shown: u64,
+    /// How connections were used; those most in use first.
+    #[serde(default)]
+    pub pools: Vec<Pool>,
+    #[serde(default)]
+    pub pools_not_shown: u64,
+    /// How often all connections were looked at for [`Pool::samples`].
+    #[serde(default)]
+    pub pool_samples: u64,
     /// Packets that the kernel dropped, host-wide; most frequent first.
     pub drops: Vec<Drop>,
     /// Network namespaces in which connections were refused for full queues.

@@ -3,7 +3,10 @@
 
 use serde::Serialize;
 
-use super::durations::Durations;
+use super::{
+    durations::Durations,
+    pools::{PoolsReport, pools},
+};
 use crate::{
     profile::{Connection, Drop, Flow, Network, Peer, Recording, Role, Traffic, Trouble},
     syscalls::error_name,
@@ -30,6 +33,7 @@ pub struct NetworkReport<'r> {
     flows_not_shown: usize,
     connections: Vec<ConnectionRow<'r>>,
     connections_not_shown: u64,
+    pools: PoolsReport<'r>,
     /// Host-wide, as what follows.
     dropped_packets: &'r [Drop],
     listen_queues: Vec<Queues<'r>>,
@@ -82,7 +86,7 @@ struct Row<'r> {
 }
 
 #[derive(Serialize)]
-struct PeerRow<'r> {
+pub struct PeerRow<'r> {
     container: &'r str,
     process: Option<&'r str>,
     pid: Option<u32>,
@@ -196,6 +200,7 @@ pub fn network(recording: &Recording) -> Option<NetworkReport<'_>> {
             .map(|connection| names.connection(connection))
             .collect(),
         connections_not_shown: not_shown(network),
+        pools: pools(&names, network, recording.about.duration_ns),
         dropped_packets: &network.drops,
         listen_queues: network
             .namespaces
@@ -240,7 +245,7 @@ fn row<'r>(row: &TrafficRow<u32>, pid: Option<u32>, name: &'r str, container: &'
 }
 
 /// Names of what ids refer to.
-struct Names<'r>(&'r Recording);
+pub struct Names<'r>(&'r Recording);
 
 impl<'r> Names<'r> {
     fn container(&self, id: u32) -> &'r str {
@@ -248,7 +253,7 @@ impl<'r> Names<'r> {
     }
 
     /// Its pid, its name and that of its container.
-    fn process(&self, id: u32) -> (u32, &'r str, &'r str) {
+    pub fn process(&self, id: u32) -> (u32, &'r str, &'r str) {
         let process = &self.0.processes[id as usize];
         (
             process.pid,
@@ -257,7 +262,7 @@ impl<'r> Names<'r> {
         )
     }
 
-    fn peer(&self, peer: Option<Peer>) -> Option<PeerRow<'r>> {
+    pub fn peer(&self, peer: Option<Peer>) -> Option<PeerRow<'r>> {
         let peer = peer?;
         let process = peer.process.map(|id| self.process(id));
         Some(PeerRow {

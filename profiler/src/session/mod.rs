@@ -54,6 +54,9 @@ use sources::Sources;
 const TICK: Duration = Duration::from_millis(50);
 /// How often CPUs, containers and forgotten processes are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often gauges are looked at, as that of connections in use. A prime, so that
+/// it keeps no pace with what is measured.
+const GAUGES: Duration = Duration::from_millis(97);
 /// Before the recording, sampling runs for a moment only to learn which
 /// processes are busy and to build their tables: at least this long …
 const WARM_UP: Duration = Duration::from_millis(120);
@@ -307,6 +310,8 @@ impl Session {
             progress.recording(self.started.elapsed(), self.intake.samples, lost);
             if !self.pids.is_empty() && self.targets_ended() {
                 return "the processes asked for have ended".to_owned();
+        let mut gauges = tokio::time::interval(GAUGES);
+        gauges.set_missed_tick_behavior(MissedTickBehavior::Delay);
             }
         }
     }
@@ -316,16 +321,16 @@ impl Session {
             self.note(NoteKind::Warning, error.to_string());
         }
         self.table.sweep(&mut self.kernel);
-        self.sources
-            .sweep(&mut self.kernel, &mut self.containers, &mut self.intake);
-        let note = self.limits.keep(
-            self.started.elapsed(),
-            &mut self.kernel,
                 _ = gauges.tick() => {
                     if let Some(pools) = self.sources.sample(&self.kernel) {
                         progress.pools(self.started.elapsed(), &pools);
                     }
                 }
+        self.sources
+            .sweep(&mut self.kernel, &mut self.containers, &mut self.intake);
+        let note = self.limits.keep(
+            self.started.elapsed(),
+            &mut self.kernel,
             &mut self.cpus,
             &mut self.own_cost,
             &mut self.sources.calls,

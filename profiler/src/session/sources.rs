@@ -11,6 +11,7 @@ use crate::{
     containers::Containers,
     options::RecordOptions,
     profile::{self, Note, Recording},
+    progress::PoolNow,
 };
 
 /// Those that are not asked for do nothing.
@@ -73,6 +74,12 @@ impl Sources {
     pub fn sweep(&mut self, kernel: &mut Kernel, containers: &mut Containers, intake: &mut Intake) {
         self.network.sweep(kernel, containers);
         self.disk.keep_house(kernel, containers, intake);
+    }
+
+    /// Looks at what has no event for it: connections to services, if any are to
+    /// be looked at now.
+    pub fn sample(&mut self, kernel: &Kernel) -> Option<Vec<PoolNow<'_>>> {
+        self.network.sample(kernel)
     }
 
     /// The recording ends.

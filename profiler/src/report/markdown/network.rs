@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{NAME_LENGTH, code, more, process_name, prose};
+use super::{NAME_LENGTH, code, more, pools, process_name, prose};
 use crate::{
     profile::{Histogram, Network, Recording, Traffic, Trouble},
     report::{
@@ -40,6 +40,7 @@ pub fn network(recording: &Recording, out: &mut String) -> std::fmt::Result {
         out,
     )?;
     flows(recording, network, out)?;
+    pools::pools(recording, network, out)?;
     host(recording, network, out)
 }
 

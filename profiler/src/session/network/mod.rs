@@ -2,9 +2,13 @@
 //! records, and told by process, connection and peer at the end.
 
 mod addresses;
+mod exchanges;
 mod flows;
 mod namespaces;
 mod peers;
+mod pools;
+mod present;
+mod samples;
 mod stacks;
 
 use profiler_ebpf::{
@@ -19,9 +23,13 @@ use crate::{
     containers::Containers,
     process::lives,
     profile::{ContainerId, Drop, Network, Note, ProcessId, ThreadId},
+    progress::PoolNow,
 };
 use addresses::Ends;
+use exchanges::Interval;
 use namespaces::Namespaces;
+use pools::Unused;
+use samples::Samples;
 use stacks::Moved;
 
 /// The table is looked through when it is this full.
@@ -56,7 +64,10 @@ pub struct NetworkUse {
     /// Entries taken out of the kernel's table.
     removed: u64,
     namespaces: Namespaces,
+    samples: Samples,
+    unused: Unused,
     /// `CLOCK_MONOTONIC` nanoseconds.
+    start: u64,
     end: u64,
 }
 
@@ -82,7 +93,10 @@ impl NetworkUse {
         }
         self.namespaces = Namespaces::scan(containers);
         match kernel.open_network() {
-            Ok(()) => self.opened = true,
+            Ok(()) => {
+                self.opened = true;
+                self.start = super::threads::now();
+            }
             Err(error) => {
                 kernel.close_network();
                 self.refused = Some(error.brief());
@@ -92,6 +106,16 @@ impl NetworkUse {
 
     /// Counts no more.
     pub fn close(&mut self, kernel: &mut Kernel) {
+        if self.opened {
+            // While those that are made are still seen: what is there and was not
+            // seen was not used.
+            let used = kernel.connections();
+            let kept = self.kept.values().map(|kept| &kept.counted);
+            self.unused = Unused::find(
+                kept.chain(used.iter().map(|(_, counted)| counted)),
+                &self.namespaces,
+            );
+        }
         kernel.close_network();
         self.end = super::threads::now();
     }
@@ -142,6 +166,26 @@ impl NetworkUse {
                 self.keep(key, connection, containers);
             }
         }
+    }
+
+    /// Looks at all connections, unless that was a moment ago. Returns those to
+    /// services.
+    pub fn sample(&mut self, kernel: &Kernel) -> Option<Vec<PoolNow<'_>>> {
+        let now = super::threads::now();
+        if !self.opened || !self.samples.are_due(now) {
+            return None;
+        }
+        let connections = kernel.connections();
+        let (accepted, namespaces) = (&self.accepted, &self.namespaces);
+        self.samples.take(now, &connections, |key, counted| {
+            let mut ends = Ends::of(counted);
+            let accepted = accepted.get(&key).copied().unwrap_or(0);
+            ends.find_role(counted, accepted, namespaces);
+            ends
+        });
+        let done = super::threads::now();
+        self.samples.rest(done, done.saturating_sub(now));
+        Some(self.samples.now())
     }
 
     fn keep(&mut self, key: u64, counted: Counted, containers: &mut Containers) {
@@ -200,6 +244,21 @@ impl NetworkUse {
             network.connections,
             network.connections_not_shown,
         ) = flows::tell(&sockets, self.end);
+        network.pool_samples = self.samples.count;
+        (network.pools, network.pools_not_shown) = pools::tell(
+            &sockets,
+            std::mem::take(&mut self.samples).told(),
+            &self.unused,
+            &pools::Window {
+                whole: Interval {
+                    from: self.start,
+                    until: self.end,
+                },
+                before: &before,
+                after: &namespaces,
+                sees_accepts: !self.limits.calls_only,
+            },
+        );
         network.connections_refused += self.not_kept;
         self.note(&network, notes);
         Some(network)
@@ -294,6 +353,13 @@ impl NetworkUse {
                 network.connections_refused
             ));
         }
+        if self.unused.is_incomplete {
+            note(
+                "connections that nothing went through are not counted: a network namespace has \
+                 too many to look at"
+                    .to_owned(),
+            );
+        }
         if network.bytes_unaccounted > 0 {
             note(format!(
                 "{} bytes were sent and received by threads that did not fit their table",
@@ -327,6 +393,7 @@ fn merge(known: &mut Counted, more: &Counted) {
         sum.bytes += more.bytes;
         sum.messages += more.messages;
     }
+    exchanges::merge(known, more);
     known.last = more.last;
     known.ended = known.ended.max(more.ended);
     known.retransmits = known.retransmits.max(more.retransmits);

@@ -11,6 +11,7 @@ use std::{
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::present;
 use crate::{
     containers::Containers,
     profile::{ContainerId, Namespace},
@@ -35,6 +36,7 @@ pub struct Namespaces {
 struct Facts {
     container: ContainerId,
     listening: FxHashSet<u16>,
+    unix: FxHashSet<u64>,
     overflows: u64,
     drops: u64,
 }
@@ -71,6 +73,7 @@ impl Namespaces {
                 .into_iter()
                 .flat_map(|name| listening(&of(name)))
                 .collect(),
+            unix: present::unix(pid).unwrap_or_default(),
             overflows: counter(&netstat, "ListenOverflows"),
             drops: counter(&netstat, "ListenDrops"),
         };
@@ -96,6 +99,13 @@ impl Namespaces {
         self.known
             .get(&namespace)
             .is_some_and(|facts| facts.listening.contains(&port))
+    }
+
+    /// Whether the UNIX socket with this inode was there.
+    pub fn has_unix(&self, namespace: u32, inode: u64) -> bool {
+        self.known
+            .get(&namespace)
+            .is_some_and(|facts| facts.unix.contains(&inode))
     }
 
     /// The container that has an address; `None` when none or several do.
