@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{Finding, FindingKind};
 use crate::{
-    profile::{Activity, ContainerId, DiskOperation, Flow, Recording, Role},
+    profile::{
+        Activity, ContainerId, DiskOperation, Flow, Peer, ProcessId, Protocol, Recording, Role,
+    },
     syscalls::error_name,
 };
 
@@ -27,15 +29,29 @@ pub fn of_wait(
     }
 }
 
-/// The service that it is a client of with most messages.
+/// Whether a container has connections, and opened none of them itself.
+pub fn only_serves(recording: &Recording, container: ContainerId) -> bool {
+    let flows = recording.network.iter().flat_map(|network| &network.flows);
+    let roles = || {
+        let own = flows.clone();
+        own.filter(|flow| container_of(recording, flow) == container)
+            .map(|flow| flow.role)
+    };
+    roles().any(|role| role == Role::Server) && roles().all(|role| role != Role::Client)
+}
+
+/// The service that it is a client of. Of several nobody knows here which one was
+/// waited for.
 fn service(recording: &Recording, container: ContainerId) -> Option<String> {
     let network = recording.network.as_ref()?;
-    let flow = network
+    let mut flows = network
         .flows
         .iter()
-        .filter(|flow| flow.role == Role::Client && container_of(recording, flow) == container)
-        .max_by_key(|flow| flow.received.messages)?;
-    Some(format!("it talks most to {}", other_end(recording, flow)))
+        .filter(|flow| flow.role == Role::Client && container_of(recording, flow) == container);
+    let flow = flows.next()?;
+    flows
+        .all(|other| other.remote == flow.remote && other.protocol == flow.protocol)
+        .then(|| format!("it talks to {}", other_end(recording, flow)))
 }
 
 /// The file whose requests took longest.
@@ -109,18 +125,61 @@ pub fn full_queues(recording: &Recording, found: &mut Vec<Finding>) {
     }
 }
 
+/// A device that answers with errors, and whose requests those are.
+pub fn failing_requests(recording: &Recording, found: &mut Vec<Finding>) {
+    let mut devices: BTreeMap<u32, BTreeMap<ProcessId, u64>> = BTreeMap::new();
+    for usage in recording.disk.uses.iter().filter(|usage| usage.errors > 0) {
+        let errors = devices.entry(usage.device).or_default();
+        let sum = errors.entry(usage.process).or_default();
+        *sum = sum.saturating_add(usage.errors);
+    }
+    for (device, errors) in devices {
+        let Some((&most, _)) = errors.iter().max_by_key(|&(_, count)| *count) else {
+            continue;
+        };
+        let sum = |counts: &mut dyn Iterator<Item = u64>| counts.fold(0, u64::saturating_add);
+        let failed = sum(&mut errors.into_values());
+        let uses = recording.disk.uses.iter();
+        let of_device = uses.filter(|usage| usage.device == device);
+        let all = sum(&mut of_device.map(|usage| usage.requests));
+        let name = &recording.disk.devices[device as usize];
+        let process = &recording.processes[most as usize];
+        found.push(Finding {
+            kind: FindingKind::FailingRequests,
+            container: process.container,
+            process: Some(most),
+            text: format!(
+                "disk {name} fails requests, most of them of {} [{}]",
+                process.name, process.pid
+            ),
+            evidence: format!("{failed} of {all} requests; dmesg says more"),
+            // What cannot be read or written may be lost.
+            cost_ns: u64::MAX,
+        });
+    }
+}
+
 fn container_of(recording: &Recording, flow: &Flow) -> ContainerId {
     recording.processes[flow.process as usize].container
 }
 
-/// The other end: its container and process, where they are known, and address.
 fn other_end(recording: &Recording, flow: &Flow) -> String {
-    let address = if flow.remote.is_empty() {
-        flow.protocol.title().to_owned()
+    named_end(recording, flow.protocol, &flow.remote, flow.peer)
+}
+
+/// The other end: its container and process, where they are known, and address.
+pub fn named_end(
+    recording: &Recording,
+    protocol: Protocol,
+    remote: &str,
+    peer: Option<Peer>,
+) -> String {
+    let address = if remote.is_empty() {
+        protocol.title().to_owned()
     } else {
-        format!("{} {}", flow.protocol.title(), flow.remote)
+        format!("{} {remote}", protocol.title())
     };
-    let Some(peer) = flow.peer else {
+    let Some(peer) = peer else {
         return address;
     };
     let container = &recording.containers[peer.container as usize].name;

@@ -1,17 +1,16 @@
 //! The largest costs, in plain words, each with its evidence.
 
 mod beyond;
+mod event_loop;
 mod places;
+mod pools;
+mod unneeded;
+mod waits;
 
-use super::{container_accounts, process_syscalls, syscalls::SyscallRow};
-use crate::profile::{Activity, ActivityClass, ContainerId, ProcessId, Recording};
+use super::{process_syscalls, syscalls::SyscallRow};
+use crate::profile::{ContainerId, ProcessId, Recording};
 use places::Places;
 
-/// Parts of the time of a container's threads, without waiting for work, from
-/// which on something is worth a sentence.
-const WAITING: f64 = 0.2;
-const WANTING_A_CPU: f64 = 0.1;
-const THROTTLED: f64 = 0.05;
 /// Part of its CPU time that one function must have.
 const HOT: f64 = 0.2;
 /// Less than this part of the recording is no cost, whatever it is a part of.
@@ -21,8 +20,10 @@ const FAILURES: f64 = 100.0;
 const FAILING: f64 = 0.5;
 /// Errors that are an answer: come back later.
 const ANSWERS: &[&str] = &["EAGAIN", "EINPROGRESS", "ETIMEDOUT", "EINTR", "ERESTARTSYS"];
-/// Most findings.
-const MOST: usize = 8;
+/// Most findings of a kind: waits, which are a sum of many threads', would leave
+/// no room for others.
+const MOST: usize = 4;
+
 /// What a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FindingKind {
@@ -33,7 +34,10 @@ pub enum FindingKind {
     FailingCalls,
     FailingConnects,
     FullListenQueue,
+    FailingRequests,
     OutOfMemory,
+    PoolTooSmall,
+    BlockedEventLoop,
 }
 
 impl FindingKind {
@@ -47,7 +51,10 @@ impl FindingKind {
             Self::FailingCalls => "failing_calls",
             Self::FailingConnects => "failing_connects",
             Self::FullListenQueue => "full_listen_queue",
+            Self::FailingRequests => "failing_requests",
             Self::OutOfMemory => "out_of_memory",
+            Self::PoolTooSmall => "pool_too_small",
+            Self::BlockedEventLoop => "blocked_event_loop",
         }
     }
 }
@@ -70,88 +77,50 @@ pub fn findings(recording: &Recording) -> Vec<Finding> {
     let mut found = Vec::new();
     let least = (recording.about.duration_ns as f64 * LEAST) as u64;
     let places = Places::new(recording);
-    waits(recording, &places, least, &mut found);
+    waits::waits(recording, &places, least, &mut found);
     hot_functions(recording, &places, least, &mut found);
     failing_calls(recording, &mut found);
     beyond::failing_connects(recording, &mut found);
     beyond::full_queues(recording, &mut found);
+    beyond::failing_requests(recording, &mut found);
+    pools::too_small(recording, &mut found);
+    event_loop::blocked(recording, least, &mut found);
     kills(recording, &mut found);
     found.sort_by_key(|finding| std::cmp::Reverse(finding.cost_ns));
-    found.truncate(MOST);
+    let mut kinds = Vec::new();
+    found.retain(|finding| {
+        kinds.push(finding.kind);
+        kinds.iter().filter(|kind| **kind == finding.kind).count() <= MOST
+    });
     found
-}
-
-fn waits(recording: &Recording, places: &Places<'_>, least: u64, found: &mut Vec<Finding>) {
-    for row in container_accounts(recording) {
-        let busy = row.busy_ns();
-        let part = |ns: u64| ns as f64 / busy.max(1) as f64;
-        for spent in &row.spent {
-            let (kind, threshold) = match (spent.activity, spent.activity.class()) {
-                (Activity::Throttled, _) => (FindingKind::Throttled, THROTTLED),
-                (_, ActivityClass::RunQueue) => (FindingKind::WantsCpu, WANTING_A_CPU),
-                // Nobody says that a sleep is too long.
-                (Activity::Sleep | Activity::Stopped | Activity::Child, _) => continue,
-                (_, ActivityClass::Blocked) => (FindingKind::Waiting, WAITING),
-                _ => continue,
-            };
-            if part(spent.ns) < threshold || spent.ns < least {
-                continue;
-            }
-            let percent = 100.0 * part(spent.ns);
-            let what = match kind {
-                FindingKind::Throttled => "stand still, since its CPU quota is used up".to_owned(),
-                FindingKind::WantsCpu => "wait for a CPU while others run".to_owned(),
-                _ => format!("wait: {}", spent.activity.title()),
-            };
-            let place = places.of_wait(row.id, spent.activity);
-            found.push(Finding {
-                kind,
-                container: row.id,
-                process: None,
-                text: format!(
-                    "{percent:.0} % of the time in which its threads have work, they {what}{}{}",
-                    place.map_or_else(String::new, |place| format!(", most in {place}")),
-                    beyond::of_wait(recording, row.id, spent.activity)
-                        .map_or_else(String::new, |what| format!("; {what}"))
-                ),
-                evidence: format!(
-                    "{} in {}, of {} in which {} threads had work",
-                    seconds(spent.ns),
-                    match spent.intervals {
-                        0 => "waits that were not over at the end".to_owned(),
-                        1 => "1 wait".to_owned(),
-                        many => format!("{many} waits"),
-                    },
-                    seconds(busy),
-                    row.threads
-                ),
-                cost_ns: spent.ns,
-            });
-        }
-    }
 }
 
 fn hot_functions(recording: &Recording, places: &Places<'_>, least: u64, found: &mut Vec<Finding>) {
     for (&container, &total) in &places.on_cpu {
-        let Some((place, weight)) = places.hottest(container) else {
+        let Some(hot) = places.hottest(container) else {
             continue;
         };
-        let part = weight as f64 / total.max(1) as f64;
-        if part < HOT || weight < least {
+        let part = |weight: u64| weight as f64 / total.max(1) as f64;
+        if part(hot.weight) < HOT || hot.weight < least {
             continue;
         }
         found.push(Finding {
             kind: FindingKind::HotFunction,
             container,
             process: None,
-            text: format!("{:.0} % of its CPU time is in {place}", 100.0 * part),
-            evidence: format!(
-                "{} of {} of CPU time, {:.2} CPUs",
-                seconds(weight),
-                seconds(total),
-                total as f64 / recording.about.duration_ns.max(1) as f64
+            text: format!(
+                "{:.0} % of its CPU time is in {}",
+                100.0 * part(hot.weight),
+                hot.label
             ),
-            cost_ns: weight,
+            evidence: format!(
+                "{} of {} of CPU time, {:.2} CPUs; {:.0} % where it is hottest",
+                seconds(hot.weight),
+                seconds(total),
+                total as f64 / recording.about.duration_ns.max(1) as f64,
+                100.0 * part(hot.line_weight)
+            ),
+            cost_ns: hot.weight,
         });
     }
 }
@@ -238,7 +207,7 @@ mod tests {
                 "out_of_memory: python3 [4242] was killed, since there was no memory left",
                 "full_listen_queue: clients find the queue of a listening socket full",
                 "waiting: 50 % of the time in which its threads have work, they wait: network \
-                 read; it talks most to TCP 10.0.0.3:5432",
+                 read; it talks to TCP 10.0.0.3:5432",
                 "throttled: 7 % of the time in which its threads have work, they stand still, \
                  since its CPU quota is used up",
             ]

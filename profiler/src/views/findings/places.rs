@@ -1,10 +1,11 @@
 //! Which functions the time of each container is in.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use rustc_hash::FxHashMap;
 
-use crate::profile::{Activity, ContainerId, FrameId, FrameKind, Recording, Source};
+use super::unneeded::waits_for_event;
+use crate::profile::{Activity, ContainerId, FrameId, FrameKind, FunctionId, Recording, Source};
 
 /// Libraries that work on behalf of whoever calls them.
 const SERVANTS: &[&str] = &[
@@ -16,10 +17,29 @@ const SERVANTS: &[&str] = &[
     "[vdso]",
 ];
 
+/// Parts of the paths of code that came with a runtime or a package manager.
+const LIBRARIES: &[&str] = &[
+    "/lib/python",
+    "/site-packages/",
+    "/dist-packages/",
+    "/node_modules/",
+    "/share/nodejs/",
+    "node:",
+    "<frozen",
+];
+
+/// A function, and how much of a container's time is in it.
+pub(super) struct Hot {
+    /// With its hottest line, where it has lines.
+    pub label: String,
+    pub weight: u64,
+    pub line_weight: u64,
+}
+
 /// Which functions the time of each container is in.
 pub(super) struct Places<'r> {
     recording: &'r Recording,
-    /// By container and function, on a CPU.
+    /// By container and frame, on a CPU.
     hot: FxHashMap<(ContainerId, FrameId), u64>,
     pub(super) on_cpu: BTreeMap<ContainerId, u64>,
     /// By container, what it waits for, and where.
@@ -45,8 +65,8 @@ impl<'r> Places<'r> {
                         add(places.hot.entry((container, place)).or_default());
                     }
                 }
-                Source::Blocked => {
-                    if let (Some(&what), Some(place)) = (frames.first(), places.own(&frames)) {
+                Source::Blocked if !waits_for_event(recording, sample.stack) => {
+                    if let (Some(&what), Some(place)) = (frames.first(), places.caller(&frames)) {
                         add(places.waits.entry((container, what, place)).or_default());
                     }
                 }
@@ -78,28 +98,87 @@ impl<'r> Places<'r> {
         })
     }
 
-    pub(super) fn hottest(&self, container: ContainerId) -> Option<(String, u64)> {
-        self.hot
-            .iter()
-            .filter(|((of, _), _)| *of == container)
-            .max_by_key(|&(&(_, frame), &weight)| (weight, std::cmp::Reverse(frame)))
-            .map(|(&(_, frame), &weight)| (self.label(frame), weight))
+    /// The innermost frame of an interpreter that is no library's: a library
+    /// waits on behalf of whoever calls it.
+    fn caller(&self, frames: &[FrameId]) -> Option<FrameId> {
+        let called = |frame: FrameId| {
+            let function = self.recording.function_of(frame);
+            matches!(function.kind, FrameKind::Python | FrameKind::JavaScript)
+                && !LIBRARIES.iter().any(|part| function.file.contains(part))
+        };
+        let caller = frames.iter().copied().find(|&frame| called(frame));
+        caller.or_else(|| self.own(frames))
+    }
+
+    pub(super) fn hottest(&self, container: ContainerId) -> Option<Hot> {
+        let (weight, line_weight, frame) = self.heaviest(
+            self.hot
+                .iter()
+                .filter(|((of, _), _)| *of == container)
+                .map(|(&(_, frame), &weight)| (frame, weight)),
+        )?;
+        Some(Hot {
+            label: self.label(frame),
+            weight,
+            line_weight,
+        })
     }
 
     pub(super) fn of_wait(&self, container: ContainerId, activity: Activity) -> Option<String> {
         let shown = activity.frame();
         let recording = self.recording;
-        self.waits
-            .iter()
-            .filter(|((of, what, _), _)| {
-                *of == container && recording.function_of(*what).name == shown
-            })
-            .max_by_key(|&(&(.., place), &weight)| (weight, std::cmp::Reverse(place)))
-            .map(|(&(.., place), _)| self.label(place))
+        let (.., frame) = self.heaviest(
+            self.waits
+                .iter()
+                .filter(|((of, what, _), _)| {
+                    *of == container && recording.function_of(*what).name == shown
+                })
+                .map(|(&(.., place), &weight)| (place, weight)),
+        )?;
+        Some(self.label(frame))
+    }
+
+    /// The function with most weight, its weight, and that of its heaviest
+    /// frame, which is a line of it.
+    fn heaviest(
+        &self,
+        frames: impl Iterator<Item = (FrameId, u64)>,
+    ) -> Option<(u64, u64, FrameId)> {
+        let mut functions: BTreeMap<FunctionId, (u64, u64, Reverse<FrameId>)> = BTreeMap::new();
+        for (frame, weight) in frames {
+            let function = self.recording.frame(frame).function;
+            let (sum, most, heaviest) = functions.entry(function).or_insert((0, 0, Reverse(frame)));
+            *sum = sum.saturating_add(weight);
+            (*most, *heaviest) = (*most, *heaviest).max((weight, Reverse(frame)));
+        }
+        let (sum, most, Reverse(frame)) = functions.into_values().max()?;
+        Some((sum, most, frame))
     }
 
     fn label(&self, frame: FrameId) -> String {
         let recording = self.recording;
         recording.frame(frame).label(recording.function_of(frame))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::views::sample;
+
+    #[test]
+    fn a_function_is_as_hot_as_all_its_lines() {
+        let mut recording = sample::plain();
+        let line_13 = recording
+            .stacks
+            .iter()
+            .position(|stack| recording.frame(stack.frame).line == 13);
+        let mut second = recording.samples[0];
+        second.stack = line_13.map(|stack| stack as u32);
+        let first = second.weight;
+        recording.samples.push(second);
+        let hot = Places::new(&recording).hottest(1).expect("it has samples");
+        assert_eq!(hot.label, "walk (/app/app.py:12)");
+        assert_eq!(hot.weight, hot.line_weight + first);
     }
 }
