@@ -7,7 +7,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use crate::{output::Target, probes::database::Document};
+use crate::{output::Target, profile::Document, report::document};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ProbeFormat {
@@ -41,22 +41,25 @@ impl ProbeOutput {
         Ok(target)
     }
 
+    pub fn chosen(&self) -> ProbeFormat {
+        self.format
+            .unwrap_or_else(|| by_name(self.output.as_deref()))
+    }
+
     /// # Errors
     /// When it cannot be written.
     pub fn write(
         &self,
         target: &Target,
-        document: &Document,
+        found: &Document,
         json: &dyn Fn(&mut dyn Write) -> std::io::Result<()>,
     ) -> anyhow::Result<()> {
-        let format = self
-            .format
-            .unwrap_or_else(|| by_name(self.output.as_deref()));
+        let format = self.chosen();
         target.write(&|to| {
             Ok(match format {
-                ProbeFormat::Text => document.write_text(to),
+                ProbeFormat::Text => document::write_text(found, to),
                 ProbeFormat::Json => json(to),
-                ProbeFormat::Markdown => document.write_markdown(to),
+                ProbeFormat::Markdown => document::write_markdown(found, to),
             }?)
         })?;
         Ok(())

@@ -13,10 +13,8 @@ use super::{
     conditions::Conditions,
     differential::Stacks,
     json_report::{self, JsonReport},
-    measure::{self, Group, Key, Measured, Metrics},
+    measure::{self, Group, Key, Metrics},
     metrics::{FORMAT, MetricsError, MetricsFile},
-    quantity::Quantity,
-    statistics::Observation,
 };
 use crate::profile::{About, Recording, Source, store, store::StoreError};
 
@@ -157,18 +155,7 @@ pub fn rounds(path: &Path, file: &MetricsFile) -> Vec<Round> {
         .map(|index| {
             let mut metrics = Metrics::new();
             for metric in &file.metrics {
-                let value = metric.values.get(index).copied().flatten();
-                if let Some(Quantity { value, dimension }) =
-                    value.and_then(|value| metric.quantity(value))
-                {
-                    let measured = Measured {
-                        observation: Observation {
-                            value,
-                            events: metric.events.get(index).copied(),
-                        },
-                        dimension,
-                        better: metric.better,
-                    };
+                if let Some(measured) = metric.measured(index) {
                     metrics.insert(Key::new(Group::Probe, &metric.name), measured);
                 }
             }

@@ -7,9 +7,10 @@ use serde::Deserialize;
 
 use crate::{
     profile::{
-        About, Activity, Container, Disk, FORMAT_VERSION, Frame, FrameKind, Function, LockUse,
-        MemoryUse, Module, Network, Process, Quality, Recording, Sample, Source, Spent, StackNode,
-        SyscallUse, Syscalls, Thread, ThreadAccount,
+        About, Activity, Answer, Container, Disk, Document, FORMAT_VERSION, Frame, FrameKind,
+        Function, LockUse, MemoryUse, Module, Network, Probe, ProbeKind, ProbeMetric, Process,
+        Quality, Recording, Sample, Source, Spent, StackNode, SyscallUse, Syscalls, Thread,
+        ThreadAccount,
     },
     report::text::kind_name,
 };
@@ -31,6 +32,8 @@ pub struct JsonReport {
     memory: Option<serde::de::IgnoredAny>,
     network: Option<serde::de::IgnoredAny>,
     disk: DiskTables,
+    #[serde(default)]
+    probes: Vec<ProbeRow>,
     quality: Quality,
     flame: Flame,
 }
@@ -39,6 +42,14 @@ pub struct JsonReport {
 struct ContainerRow {
     id: u32,
     name: String,
+}
+
+/// Only what is judged of it.
+#[derive(Deserialize)]
+struct ProbeRow {
+    kind: ProbeKind,
+    target: String,
+    metrics: Vec<ProbeMetric>,
 }
 
 #[derive(Deserialize)]
@@ -212,11 +223,26 @@ impl JsonReport {
                 recorded: self.disk.recorded,
                 ..Disk::default()
             },
+            probes: self.probes.into_iter().map(probe).collect(),
             quality: self.quality,
             ..Recording::default()
         };
         recording.check().map_err(str::to_owned)?;
         Ok(recording)
+    }
+}
+
+fn probe(row: ProbeRow) -> Probe {
+    Probe {
+        kind: row.kind,
+        target: row.target,
+        container: 0,
+        pid: 0,
+        answer: Answer::Measured {
+            document: Document::default(),
+            report: serde_json::Value::Null,
+            metrics: row.metrics,
+        },
     }
 }
 

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 
 use super::{
-    metrics::Better,
+    metrics::{Better, Metric},
     quantity::{Dimension, Quantity},
     statistics::Observation,
 };
 use crate::{
-    profile::{Activity, FrameKind, Function, Recording, Source, Unit},
+    profile::{Activity, FrameKind, Function, Probe, Recording, Source, Unit},
     report::text::{base_name, clean, function_label},
     views::{Amount, Step, Views, host_syscalls},
 };
@@ -240,6 +240,13 @@ pub fn metrics(recording: &Recording) -> Metrics {
         }
         if !matches!(source, Source::Syscall | Source::OnCpu) {
             rates.add(Key::new(Group::Total(source), ""), views.total, dimension);
+        }
+    }
+    for metric in recording.probes.iter().flat_map(Probe::metrics) {
+        if let Some(measured) = Metric::of_probe(metric).measured(0) {
+            rates
+                .metrics
+                .insert(Key::new(Group::Probe, &metric.name), measured);
         }
     }
     rates.metrics

@@ -12,7 +12,12 @@
 use procfs::Current as _;
 use serde::{Deserialize, Serialize};
 
-use super::quantity::{Quantity, Unit};
+use super::{
+    measure::Measured,
+    quantity::{Quantity, Unit},
+    statistics::Observation,
+};
+use crate::profile::ProbeMetric;
 
 /// The `format` of such a file.
 pub const FORMAT: &str = "profiler-metrics";
@@ -97,6 +102,36 @@ pub struct Metric {
     /// How many requests, queries, … each value is made of; may be left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<u64>,
+}
+
+impl Metric {
+    /// Of one round.
+    pub fn of_probe(metric: &ProbeMetric) -> Self {
+        Self {
+            name: metric.name.clone(),
+            unit: metric.unit.clone(),
+            better: match metric.lower_is_better {
+                true => Better::Lower,
+                false => Better::Higher,
+            },
+            values: vec![metric.value],
+            events: vec![metric.events],
+        }
+    }
+
+    /// What a round has of it; `None` where it could not be measured.
+    pub fn measured(&self, round: usize) -> Option<Measured> {
+        let value = self.values.get(round).copied().flatten()?;
+        let Quantity { value, dimension } = self.quantity(value)?;
+        Some(Measured {
+            observation: Observation {
+                value,
+                events: self.events.get(round).copied(),
+            },
+            dimension,
+            better: self.better,
+        })
+    }
 }
 
 /// What is wrong with a file.

@@ -10,13 +10,14 @@ pub mod activity;
 pub mod builder;
 pub mod container;
 pub mod disk;
+pub mod document;
 pub mod frame;
 pub mod histogram;
 pub mod memory;
 pub mod network;
-pub mod quality;
 pub mod pools;
 pub mod probe;
+pub mod quality;
 pub mod source;
 pub mod store;
 pub mod syscall;
@@ -28,6 +29,7 @@ pub use activity::{Activity, ActivityClass, Spent, ThreadAccount};
 pub use builder::Builder;
 pub use container::{Container, ContainerId, ContainerKind, ContainerUsage, Pressure};
 pub use disk::{CacheUse, Disk, DiskAccess, DiskOperation, DiskUse, FileUse};
+pub use document::Document;
 pub use frame::{Frame, FrameId, FrameKind, Function, FunctionId, Module, ModuleId};
 pub use histogram::Histogram;
 pub use memory::{HostMemory, MemoryUse, OomKill, ThreadMemory};
@@ -35,10 +37,10 @@ pub use network::{
     Connection, Drop, Flow, Namespace, Network, Peer, Protocol, Role, ThreadTraffic, Traffic,
     Trouble,
 };
-pub use quality::{Cost, OutcomeCount, ProgramCost, Quality, RuntimeQuality};
-pub use source::{Source, Unit};
 pub use pools::{Pool, PoolSamples};
 pub use probe::{Answer, Probe, ProbeKind, ProbeMetric};
+pub use quality::{Cost, OutcomeCount, ProgramCost, Quality, RuntimeQuality};
+pub use source::{Source, Unit};
 pub use syscall::{SyscallUse, Syscalls};
 
 /// Version of the saved recording and of the JSON report. Raised when a
@@ -77,6 +79,9 @@ pub struct Recording {
     /// Disk requests, by process, device and file.
     #[serde(default)]
     pub disk: Disk,
+    /// What servers said that were asked meanwhile, and which could not be asked.
+    #[serde(default)]
+    pub probes: Vec<Probe>,
     pub quality: Quality,
     pub cost: Cost,
     /// What a reader must know beside the numbers: what was skipped and why.

@@ -8,7 +8,7 @@ use std::{
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use thiserror::Error;
 
-use super::{FORMAT_VERSION, Network, Peer, ProcessId, Recording};
+use super::{FORMAT_VERSION, Network, Peer, Probe, ProcessId, Recording, document::Part};
 
 /// Largest recording that is read, uncompressed: a file that claims more is
 /// damaged or hostile.
@@ -82,6 +82,20 @@ impl Recording {
                 .iter()
                 .all(|thread| within(thread.process, self.processes.len())),
             "a thread has no process",
+        )?;
+        ok(
+            self.probes
+                .iter()
+                .all(|probe| within(probe.container, self.containers.len())),
+            "a probe has no container",
+        )?;
+        ok(
+            self.probes
+                .iter()
+                .filter_map(Probe::document)
+                .flat_map(|document| &document.parts)
+                .all(Part::is_whole),
+            "a table of a probe has a row with too few or too many cells",
         )?;
         ok(
             self.locks

@@ -32,6 +32,7 @@ use super::{
     gil::{Gil, gil},
     memory::{MemoryReport, memory},
     network::{NetworkReport, network},
+    probes::{self, ProbeRow},
     python::{Python, python},
     syscalls::{SyscallReport, syscalls},
     text::{Utc, kind_name},
@@ -66,6 +67,8 @@ struct Report<'r> {
     /// `null` when it was not recorded.
     network: Option<NetworkReport<'r>>,
     disk: Disk<'r>,
+    /// Servers that were asked meanwhile.
+    probes: Vec<ProbeRow<'r>>,
     quality: QualityReport<'r>,
     cost: CostReport<'r>,
     notes: Vec<Note>,
@@ -448,6 +451,7 @@ fn report(recording: &Recording, profile_type: ProfileType) -> Report<'_> {
         memory: memory(recording),
         network: network(recording),
         disk: disk(recording),
+        probes: probes::rows(recording),
         quality: quality(recording),
         cost: cost(recording),
         notes: evidence::notes(recording, selection),

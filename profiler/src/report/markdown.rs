@@ -7,6 +7,8 @@
 mod disk;
 mod memory;
 mod network;
+mod pools;
+mod probes;
 mod python;
 mod syscalls;
 mod waiting;
@@ -30,6 +32,8 @@ const CONTAINERS: usize = 10;
 const PROCESSES: usize = 10;
 const FUNCTIONS: usize = 15;
 const NOTES: usize = 15;
+const FINDINGS: usize = 16;
+const FINDING_LENGTH: usize = 250;
 const NAME_LENGTH: usize = 80;
 const LINE_LENGTH: usize = 1_000;
 
@@ -58,8 +62,13 @@ fn code(name: &str) -> String {
 
 /// A sentence: no markup, no mentions.
 fn prose(text: &str) -> String {
+    prose_of(text, LINE_LENGTH)
+}
+
+/// The same, of at most `length` characters.
+fn prose_of(text: &str, length: usize) -> String {
     let text = clean(text);
-    let text = shorten(&text, LINE_LENGTH);
+    let text = shorten(&text, length);
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -167,6 +176,7 @@ fn write_text(
     memory::memory(recording, out)?;
     network::network(recording, out)?;
     disk::disk(recording, out)?;
+    probes::probes(recording, out)?;
     python::gil(recording, out)?;
     notes(recording, selection, views, out)?;
     writeln!(
@@ -187,18 +197,21 @@ fn write_text(
     writeln!(out, "\n</details>")
 }
 
-/// The largest costs.
+/// What is wrong, and the largest costs.
 fn findings(recording: &Recording, out: &mut String) -> std::fmt::Result {
-    for finding in crate::views::findings(recording) {
-        let container = &recording.containers[finding.container as usize].name;
-        writeln!(
-            out,
-            "- {}: {} ({}).",
-            code(container),
-            prose(&finding.text),
-            prose(&finding.evidence)
-        )?;
+    let found = super::findings::findings(recording);
+    for finding in found.iter().take(FINDINGS) {
+        write!(out, "- {}", code(finding.container))?;
+        if let Some(target) = finding.target {
+            write!(out, " {}", code(target))?;
+        }
+        write!(out, ": {}", prose_of(&finding.text, FINDING_LENGTH))?;
+        if !finding.evidence.is_empty() {
+            write!(out, " ({})", prose_of(&finding.evidence, FINDING_LENGTH))?;
+        }
+        writeln!(out, ".")?;
     }
+    more(found.len(), FINDINGS, out)?;
     writeln!(out)
 }
 
@@ -500,9 +513,14 @@ mod tests {
                     let share = cell.trim().replace(" %", "").replace('.', "");
                     share.parse::<u64>().unwrap_or(0)
                 };
-                if ["System call", "Page faults", "| Requests |"]
-                    .iter()
-                    .any(|title| table.contains(title))
+                if [
+                    "System call",
+                    "Page faults",
+                    "| Requests |",
+                    "| Statement |",
+                ]
+                .iter()
+                .any(|title| table.contains(title))
                 {
                     // Has no shares.
                     continue;
@@ -532,7 +550,7 @@ mod tests {
     #[test]
     fn it_fits_on_a_screen_and_says_what_counts() {
         let text = text(&sample::plain(), Selection::default());
-        assert!(text.lines().count() < 150, "{text}");
+        assert!(text.lines().count() < 170, "{text}");
         for expected in [
             "| `web` |",
             "| `python3` | 1.72 s | 85.0 % | 4242 | `web` |",

@@ -1,6 +1,7 @@
 //! Reports: one file a format, all from the same views.
 
 mod disk;
+pub mod document;
 mod durations;
 mod evidence;
 mod findings;
@@ -14,7 +15,9 @@ mod markdown;
 mod memory;
 pub(crate) mod merged;
 mod network;
+mod pools;
 mod pprof;
+mod probes;
 mod pstats;
 mod python;
 mod raw;
@@ -36,6 +39,7 @@ use crate::profile::{Recording, Source, store, store::StoreError};
 pub use evidence::{Line, cost_lines, notes, quality_lines, subtitle, title};
 pub use format::{Format, UnknownFormat};
 pub use json::FUNCTIONS_SHOWN;
+pub use pools::peer_text;
 pub use selection::{ProfileType, Selection};
 
 #[derive(Debug, Error)]

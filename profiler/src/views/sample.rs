@@ -1,7 +1,10 @@
 //! Recordings for tests: an ordinary one, an empty one, one of hostile names,
 //! a large one.
 
-use crate::profile::*;
+use crate::profile::{
+    document::{Column, Finding, Part, Severity},
+    *,
+};
 
 /// A number generator of our own: the same recordings everywhere, always.
 pub struct Random(u64);
@@ -347,7 +350,54 @@ pub fn plain() -> Recording {
         },
     });
     builder.recording.network = Some(network());
+    builder.recording.probes = probes();
     builder.finish()
+}
+
+/// A database that answered, and one that did not.
+fn probes() -> Vec<Probe> {
+    let mut statements = Part::new(
+        "Statements",
+        vec![Column::text("Statement"), Column::number("Calls")],
+    );
+    statements.row(vec![
+        "SELECT * FROM orders WHERE id = $1".into(),
+        "1,200".into(),
+    ]);
+    statements.note("Since the recording began.");
+    vec![
+        Probe {
+            kind: ProbeKind::Postgres,
+            target: "10.0.0.3:5432".into(),
+            container: 1,
+            pid: 99,
+            answer: Answer::Measured {
+                document: Document {
+                    title: "PostgreSQL: shop".into(),
+                    about: vec![("server".into(), "PostgreSQL 15".into())],
+                    findings: vec![
+                        Finding::new(Severity::Problem, "missing_index", "orders is read whole")
+                            .evidence("1,200 times in 60 s")
+                            .advice("CREATE INDEX ON orders (customer_id)"),
+                        Finding::new(Severity::Warning, "unused_index", "orders_x is not used"),
+                        Finding::new(Severity::Hint, "no_statements", "no pg_stat_statements"),
+                    ],
+                    parts: vec![statements],
+                },
+                report: serde_json::json!({"schema_version": 1}),
+                metrics: Vec::new(),
+            },
+        },
+        Probe {
+            kind: ProbeKind::Redis,
+            target: "127.0.0.1:6379".into(),
+            container: 0,
+            pid: 0,
+            answer: Answer::NotMeasured {
+                reason: "a password is needed".into(),
+            },
+        },
+    ]
 }
 
 /// Two processes on two disks; the kernel writes what one of them made dirty.
@@ -523,7 +573,49 @@ fn network() -> Network {
         round_trip_ns: None,
         ..flow.clone()
     };
+    let pool = Pool {
+        process: 0,
+        protocol: Protocol::Tcp,
+        role: Role::Client,
+        service: "10.0.0.3:5432".into(),
+        peer: None,
+        connections: 102,
+        opened: Some(100),
+        closed: Some(99),
+        unused: Some(0),
+        requests: 900,
+        answered_ns: 45_000_000_000,
+        longest_ns: 2_000_000_000,
+        in_use_ns: 46_000_000_000,
+        open_ns: 120_000_000_000,
+        request_messages: 901,
+        one_way: 0,
+        samples: PoolSamples {
+            count: 600,
+            connections: 1_200,
+            most_connections: 3,
+            in_use: 460,
+            most_in_use: 3,
+            saturated: 60,
+            requests_when_saturated: 240,
+        },
+    };
+    let clients = Pool {
+        protocol: Protocol::UnixStream,
+        role: Role::Server,
+        service: "/run/api.sock".into(),
+        peer: unix.peer,
+        opened: None,
+        closed: None,
+        unused: None,
+        requests: 0,
+        answered_ns: 0,
+        samples: PoolSamples::default(),
+        ..pool.clone()
+    };
     Network {
+        pools: vec![pool, clients],
+        pool_samples: 600,
         threads: vec![
             ThreadTraffic {
                 thread: API,
@@ -626,6 +718,7 @@ pub fn nasty(seed: u64) -> Recording {
         cpus_online: 0,
         cpu_model: name(),
     };
+    recording.probes = vec![nasty_probe(&mut name)];
     recording.quality.samples = u64::MAX;
     recording.quality.samples_lost = u64::MAX;
     recording.quality.outcomes = vec![outcome(&name(), &name(), u64::MAX)];
@@ -798,4 +891,30 @@ pub fn large(stacks: usize, depth: usize) -> Recording {
         });
     }
     builder.finish()
+}
+
+/// Every text of a probe comes from the server that was asked.
+fn nasty_probe(name: &mut impl FnMut() -> String) -> Probe {
+    let mut part = Part::new(name(), vec![Column::text(name()), Column::number(name())]);
+    for _ in 0..20 {
+        part.row(vec![name(), name()]);
+        part.note(name());
+    }
+    let finding = Finding::new(Severity::Problem, "kind", name());
+    Probe {
+        kind: ProbeKind::Load,
+        target: name(),
+        container: 0,
+        pid: u32::MAX,
+        answer: Answer::Measured {
+            document: Document {
+                title: name(),
+                about: vec![(name().into(), name())],
+                findings: vec![finding.evidence(name()).advice(name()); 30],
+                parts: vec![part; 10],
+            },
+            report: serde_json::json!({"name": name()}),
+            metrics: Vec::new(),
+        },
+    }
 }

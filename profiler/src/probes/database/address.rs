@@ -1,6 +1,6 @@
 //! Where a server is, and the parts of a URL that name it.
 
-use std::fmt;
+use std::{fmt, fs};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
@@ -41,7 +41,7 @@ impl Url {
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let (scheme, rest) = text
             .split_once("://")
-            .ok_or("it has no scheme, such as postgres:// or redis://")?;
+            .ok_or("it has no scheme: postgres://, mysql:// or redis://")?;
         let rest = rest.split('#').next().unwrap_or_default();
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -73,6 +73,17 @@ impl Url {
         }
         Ok(url)
     }
+}
+
+/// As whom databases are logged in to by clients that are told nothing else.
+pub fn user_of_process() -> Option<String> {
+    let user = rustix::process::geteuid().as_raw();
+    let users = fs::read_to_string("/etc/passwd").ok()?;
+    let mut lines = users.lines().map(|line| line.split(':'));
+    lines.find_map(|mut fields| {
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(user)).then(|| name.to_owned())
+    })
 }
 
 fn host_and_port(place: &str) -> Result<(&str, Option<u16>), &'static str> {

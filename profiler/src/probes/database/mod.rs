@@ -2,13 +2,10 @@
 //! how they say what they found.
 
 pub mod address;
-pub mod document;
-pub mod finding;
 pub mod literals;
 pub mod section;
 pub mod stream;
-pub mod tls;
 
-pub use document::{Column, Document, Part};
-pub use finding::{Finding, Severity};
 pub use section::Section;
+
+pub use crate::profile::document::{Column, Document, Finding, Part, Severity};

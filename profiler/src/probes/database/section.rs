@@ -1,9 +1,11 @@
 //! A part of a report that may be missing for a reason of its own.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::profile::document::{Column, Part};
 
 /// What a part of the probe found, or why it found nothing.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Section<T> {
     Measured { data: T },
@@ -38,5 +40,22 @@ impl<T, E: std::fmt::Display> From<Result<T, E>> for Section<T> {
             Ok(data) => Self::Measured { data },
             Err(error) => Self::missing(error.to_string()),
         }
+    }
+}
+
+impl Part {
+    /// Shows a section: its rows, or why it is missing.
+    pub fn of<T>(
+        title: &str,
+        section: &Section<T>,
+        columns: Vec<Column>,
+        rows: impl FnOnce(&T, &mut Self),
+    ) -> Self {
+        let mut part = Self::new(title, columns);
+        match section {
+            Section::Measured { data } => rows(data, &mut part),
+            Section::NotMeasured { reason } => part.note(format!("Not measured: {reason}.")),
+        }
+        part
     }
 }

@@ -22,6 +22,7 @@ use crate::{
         gil::{Gil, gil},
         memory::{MemoryReport, memory},
         network::{NetworkReport, network},
+        probes::{self, ProbePage},
         syscalls::{SyscallReport, syscalls},
         waiting::{Waiting, waiting},
     },
@@ -47,6 +48,7 @@ struct Facts<'a> {
     findings: Vec<FindingRow<'a>>,
     network: Option<NetworkReport<'a>>,
     disk: Disk<'a>,
+    probes: Vec<ProbePage<'a>>,
 }
 
 #[derive(Serialize)]
@@ -87,6 +89,7 @@ pub fn facts(recording: &Recording, selection: Selection, out: &mut dyn Write) -
         findings: findings(recording),
         network: network(recording),
         disk: disk(recording),
+        probes: probes::pages(recording),
     };
     let json = serde_json::to_string(&facts).map_err(io::Error::from)?;
     // `<` occurs in strings alone, where its escape means the same: no end

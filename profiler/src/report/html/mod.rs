@@ -27,7 +27,7 @@ const STYLE: &str = concat!(
 
 /// The viewer, one job a file. They share one scope; the order only matters
 /// for what runs at once, so `start.js` is last.
-const SCRIPTS: [&str; 26] = [
+const SCRIPTS: [&str; 28] = [
     include_str!("viewer/dom.js"),
     include_str!("viewer/format.js"),
     include_str!("viewer/data.js"),
@@ -48,7 +48,9 @@ const SCRIPTS: [&str; 26] = [
     include_str!("viewer/syscalls.js"),
     include_str!("viewer/memory.js"),
     include_str!("viewer/network.js"),
+    include_str!("viewer/pools.js"),
     include_str!("viewer/disk.js"),
+    include_str!("viewer/probes.js"),
     include_str!("viewer/quality.js"),
     include_str!("viewer/keyboard.js"),
     include_str!("viewer/events.js"),

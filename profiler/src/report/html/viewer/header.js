@@ -90,10 +90,10 @@ function showSentence({ tables, keys, selection, sums }, facts, source) {
 
 /** Facts that a reader should not have to look for. No advice. */
 function showFindings(facts) {
-  const lines = facts.findings.map(({ kind, container, text, evidence }) => [
-    kind === "out_of_memory" ? "bad" : "",
-    clipped(visible(container), 80),
-    `${clipped(visible(text), 300)} (${visible(evidence)})`,
+  const lines = facts.findings.map(({ kind, container, target, severity, text, evidence }) => [
+    kind === "out_of_memory" || severity === "problem" ? "bad" : "",
+    clipped(visible(target ? `${container} ${target}` : container), 80),
+    `${clipped(visible(text), 300)}${evidence === "" ? "" : ` (${visible(evidence)})`}`,
   ]);
   for (const { name, usage } of facts.containers) {
     if (!usage) continue;

@@ -9,7 +9,9 @@ async function start() {
   showSyscalls(facts);
   showMemory(facts);
   showNetwork(facts);
+  showPools(facts);
   showDisk(facts);
+  showProbes(facts);
   showGil(facts);
   showUsage(facts);
   showQuality(facts);
