@@ -1,14 +1,21 @@
 //! `profiler postgres`.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{exit, probe_output::ProbeOutput};
+use super::{exit, probe_output::ProbeOutput, stop};
 use crate::{
     options::parse_duration,
-    probes::postgres::{self, Login, Options},
+    probes::{
+        postgres::{self, Baseline, Login, Options},
+        window::Window,
+    },
 };
 
 /// Probe a PostgreSQL server, 12 or later: what it does, what it waits for, and
@@ -29,6 +36,7 @@ use crate::{
   profiler postgres postgres://monitor@db.example/shop --format markdown --output shop.md
   profiler postgres postgres://monitor@db.example/shop --explain 'SELECT * FROM orders WHERE id = 1'
   profiler postgres postgres://monitor@db.example/shop --explain-worst 3
+  profiler postgres postgres://monitor@db.example/shop --explain-worst 3 --baseline last-week.json
 
 As libpq: what the URL leaves out comes from PGHOST, PGPORT, PGUSER, PGDATABASE,
 PGPASSWORD, PGPASSFILE or ~/.pgpass, PGSSLMODE and PGSSLROOTCERT. sslmode is disable, allow
@@ -64,6 +72,11 @@ pub struct PostgresArgs {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=20))]
     pub explain_worst: u8,
 
+    /// An earlier report of this verb in JSON: say what changed in the plans of
+    /// --explain and --explain-worst since.
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+
     /// Show the literals of statements, which may be anyone's data. Without it
     /// each is a `?`.
     #[arg(long)]
@@ -75,20 +88,38 @@ pub struct PostgresArgs {
 
 pub fn run(arguments: &PostgresArgs) -> anyhow::Result<u8> {
     let target = arguments.output.target()?;
-    let options = Options {
-        login: Login::find(arguments.url.as_deref())?,
-        duration: arguments.duration,
-        interval: arguments.interval,
-        timeout: arguments.timeout,
-        literals: arguments.literals,
-        explain: arguments.explain.as_deref().map(statement).transpose()?,
-        explain_worst: usize::from(arguments.explain_worst),
-    };
+    let plans = arguments.explain.is_some() || arguments.explain_worst > 0;
+    anyhow::ensure!(
+        plans || arguments.baseline.is_none(),
+        "--baseline compares plans: add --explain or --explain-worst"
+    );
+    let baseline = arguments
+        .baseline
+        .as_deref()
+        .map(Baseline::read)
+        .transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let report = runtime.block_on(postgres::probe(options))?;
+    let report = runtime.block_on(async {
+        let window = Window {
+            duration: arguments.duration,
+            stop: stop::on_signals()?,
+        };
+        let options = Options {
+            login: Login::find(arguments.url.as_deref())?,
+            any_database: false,
+            window,
+            interval: arguments.interval,
+            timeout: arguments.timeout,
+            literals: arguments.literals,
+            explain: arguments.explain.as_deref().map(statement).transpose()?,
+            explain_worst: usize::from(arguments.explain_worst),
+            baseline,
+        };
+        postgres::probe(options).await
+    })?;
     // A resolver that hangs in a thread is not waited for.
     runtime.shutdown_background();
     arguments

@@ -10,8 +10,8 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use crate::probes::database::{
-    address::{Address, Url},
+use crate::probes::{
+    database::address::{Address, Url, user_of_process},
     tls::Verification,
 };
 
@@ -122,7 +122,7 @@ impl Settings {
         };
         let user = match self.get("user", "PGUSER") {
             Some(user) => user,
-            None => user_of_system()?,
+            None => user_of_process().context("name a user: postgres://USER@…")?,
         };
         let database = self
             .get("dbname", "PGDATABASE")
@@ -194,18 +194,6 @@ fn default_host() -> String {
         .find(|directory| Path::new(directory).join(".s.PGSQL.5432").exists())
         .unwrap_or("localhost")
         .to_owned()
-}
-
-fn user_of_system() -> Result<String> {
-    let user = rustix::process::geteuid().as_raw();
-    let users = fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
-    let mut lines = users.lines().map(|line| line.split(':'));
-    lines
-        .find_map(|mut fields| {
-            let name = fields.next()?;
-            (fields.nth(1)?.parse() == Ok(user)).then(|| name.to_owned())
-        })
-        .ok_or_else(|| anyhow!("name a user: postgres://USER@…"))
 }
 
 fn of_url(text: &str) -> Result<Vec<(String, String)>> {

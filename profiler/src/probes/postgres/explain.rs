@@ -1,9 +1,10 @@
 //! Plans of statements: executed only when they cannot write, never committed.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
+    plan_difference::PlanDifference,
     session::{MARK, Session, SessionError},
     statements::Statements,
 };
@@ -27,9 +28,12 @@ pub struct Plan {
     /// What was done to get it.
     pub method: Method,
     pub plan: Section<Explained>,
+    /// To the plan in an earlier report, if one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Section<PlanDifference>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// EXPLAIN (ANALYZE, BUFFERS): executed, its numbers are measured.
@@ -39,7 +43,7 @@ pub enum Method {
     Generic,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Explained {
     pub planning_ms: Option<f64>,
     /// `None` for a generic plan.
@@ -48,7 +52,7 @@ pub struct Explained {
 }
 
 /// A node of a plan, the outermost first.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Node {
     pub depth: usize,
     pub kind: String,
@@ -83,6 +87,7 @@ pub async fn given(session: &mut Session, statement: &str, text: fn(&str) -> Str
         query: text(statement),
         method: Method::Analyzed,
         plan,
+        difference: None,
     }
 }
 
@@ -102,6 +107,7 @@ pub async fn worst(
                 query: "the statements that took the most time".to_owned(),
                 method: Method::Generic,
                 plan: Section::missing(reason.as_str()),
+                difference: None,
             }];
         }
     };
@@ -142,6 +148,7 @@ async fn generic(
         query: text(query),
         method: Method::Generic,
         plan: plan.into(),
+        difference: None,
     }
 }
 
@@ -279,7 +286,12 @@ impl Plan {
     pub fn findings(&self) -> Vec<Finding> {
         let nodes = self.plan.data().map_or(&[][..], |plan| &plan.nodes);
         let of = shorten(&self.query, 120).into_owned();
-        nodes.iter().filter_map(|node| node.finding(&of)).collect()
+        let difference = self.difference.as_ref().and_then(Section::data);
+        difference
+            .into_iter()
+            .flat_map(|difference| difference.findings(&self.query))
+            .chain(nodes.iter().filter_map(|node| node.finding(&of)))
+            .collect()
     }
 }
 
@@ -413,9 +425,10 @@ mod tests {
                     nodes,
                 },
             },
+            difference: None,
         };
         let found = plan.findings();
-        let kinds: Vec<_> = found.iter().map(|finding| finding.kind).collect();
+        let kinds: Vec<_> = found.iter().map(|finding| &*finding.kind).collect();
         assert_eq!(
             kinds,
             ["plan_spill", "plan_sequential_scan", "plan_estimate"]

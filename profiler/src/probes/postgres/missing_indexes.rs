@@ -9,6 +9,7 @@ use super::{
     session::{Session, SessionError},
     statements::Statements,
     tables::{SequentialReads, Tables},
+    words::{compares, names, words},
 };
 use crate::probes::database::Section;
 
@@ -100,88 +101,4 @@ pub async fn missing_indexes(
         }
     }
     Ok(found.into_values().collect())
-}
-
-/// Names, parameters and operators of a statement, in lower case but for quoted
-/// names.
-fn words(query: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    let mut in_word = false;
-    let mut quoted = false;
-    for character in query.chars() {
-        let part = quoted || matches!(character, '_' | '$' | '?') || character.is_alphanumeric();
-        if character == '"' {
-            quoted = !quoted;
-            in_word = false;
-        } else if part {
-            if !in_word {
-                words.push(String::new());
-            }
-            if let Some(word) = words.last_mut() {
-                if quoted {
-                    word.push(character);
-                } else {
-                    word.extend(character.to_lowercase());
-                }
-            }
-            in_word = true;
-        } else {
-            in_word = false;
-            if !character.is_whitespace() {
-                words.push(character.to_string());
-            }
-        }
-    }
-    words
-}
-
-/// Whether a statement has the table in its FROM, or changes it.
-fn names(words: &[String], table: &str) -> bool {
-    words.iter().enumerate().any(|(at, word)| {
-        let next = |ahead: usize| words.get(at + ahead).map(String::as_str);
-        // A schema may stand before it; before a point, it is an alias.
-        let place = if next(2) == Some(".") {
-            next(3)
-        } else {
-            next(1)
-        };
-        matches!(word.as_str(), "from" | "join" | "update" | "into" | ",") && place == Some(table)
-    })
-}
-
-/// Whether a statement looks for rows by a column's value: `WHERE … column = $1`.
-fn compares(words: &[String], column: &str) -> bool {
-    let Some(from) = words.iter().position(|word| word == "where") else {
-        return false;
-    };
-    words[from..].windows(3).any(|three| {
-        let value = |word: &str| word.starts_with('$') || word == "?";
-        three[0] == column
-            && ((matches!(three[1].as_str(), "=") && value(&three[2]))
-                || (three[1] == "in" && three[2] == "("))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_statement_compares() {
-        let words = words(
-            "SELECT o.id FROM public.orders o JOIN \"Items\" i ON i.o = o.id \
-             WHERE o.customer_id = $1 AND status IN ($2, $3) AND a > $4 ORDER BY total",
-        );
-        assert!(names(&words, "orders") && names(&words, "Items"));
-        assert!(!names(&words, "o"));
-        for (column, expected) in [
-            ("customer_id", true),
-            ("status", true),
-            ("a", false),
-            ("total", false),
-            ("id", false),
-        ] {
-            assert_eq!(compares(&words, column), expected, "{column}");
-        }
-    }
 }

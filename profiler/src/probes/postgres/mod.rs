@@ -2,6 +2,7 @@
 //! for, and what could be better. It only reads, and says so to the server.
 
 mod activity;
+mod bloat;
 mod checkpoints;
 mod credentials;
 mod encryption;
@@ -10,23 +11,30 @@ mod findings;
 mod indexes;
 mod locks;
 mod missing_indexes;
+mod plan_difference;
 mod replication;
 mod report;
 mod server;
-mod session;
+pub mod session;
 mod show;
 mod statements;
 mod tables;
+mod words;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 
 pub use credentials::Login;
+pub use plan_difference::Baseline;
 pub use report::Report;
 
-use crate::probes::database::{Section, literals::without_literals};
+use crate::probes::{
+    database::{Section, literals::without_literals},
+    window::Window,
+};
 use activity::Observer;
+use bloat::Bloat;
 use checkpoints::{CheckpointCounters, Checkpoints};
 use indexes::{Index, Indexes, UnindexedForeignKey};
 use replication::Replication;
@@ -42,8 +50,10 @@ const FAILURES: u32 = 3;
 
 pub struct Options {
     pub login: Login,
-    /// How long counters are watched and sessions sampled.
-    pub duration: Duration,
+    /// Go on to the database that is used most, of those of the server.
+    pub any_database: bool,
+    /// While counters are watched and sessions sampled.
+    pub window: Window,
     /// Between two samples of sessions.
     pub interval: Duration,
     /// For each statement of the probe, and for connecting.
@@ -54,6 +64,8 @@ pub struct Options {
     pub explain: Option<String>,
     /// How many of the statements that cost most to explain.
     pub explain_worst: usize,
+    /// Earlier plans to compare these with.
+    pub baseline: Option<Baseline>,
 }
 
 /// Probes the server.
@@ -74,6 +86,12 @@ pub async fn probe(options: Options) -> Result<Report> {
     let mut session = Session::open(options.login, options.timeout)
         .await
         .with_context(|| format!("PostgreSQL at {address}"))?;
+    if options.any_database {
+        session
+            .use_busiest_database()
+            .await
+            .with_context(|| format!("PostgreSQL at {address}"))?;
+    }
     let server = Server::read(&mut session)
         .await
         .with_context(|| format!("PostgreSQL at {address}"))?;
@@ -92,7 +110,7 @@ pub async fn probe(options: Options) -> Result<Report> {
     watch(
         &mut session,
         &mut observer,
-        options.duration,
+        options.window,
         options.interval,
         text,
     )
@@ -140,6 +158,7 @@ pub async fn probe(options: Options) -> Result<Report> {
         pools: Pool::read(&mut session).await.into(),
         activity: observer.finish().into(),
         tables: tables.into(),
+        bloat: Bloat::read(&mut session).await.into(),
         indexes: indexes.map(|(indexes, _)| indexes).into(),
         missing_indexes: missing_indexes.into(),
         checkpoints: both(&before.checkpoints, &after.checkpoints)
@@ -166,6 +185,11 @@ pub async fn probe(options: Options) -> Result<Report> {
             text,
         );
         report.plans.extend(plans.await);
+    }
+    if let Some(baseline) = &options.baseline {
+        for plan in &mut report.plans {
+            plan.difference = Some(baseline.difference(plan));
+        }
     }
     report.findings = findings::findings(&report);
     Ok(report)
@@ -208,25 +232,24 @@ fn both<'r, T>(
     }
 }
 
-/// Samples sessions until the time is over, Ctrl-C, or the server is gone.
+/// Samples sessions until the window is over or the server is gone.
 async fn watch(
     session: &mut Session,
     observer: &mut Observer,
-    duration: Duration,
+    mut window: Window,
     interval: Duration,
     text: fn(&str) -> String,
 ) {
     let started = Instant::now();
-    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut failures = 0;
-    while started.elapsed() < duration {
-        let left = duration.saturating_sub(started.elapsed());
+    while started.elapsed() < window.duration {
+        let left = window.duration.saturating_sub(started.elapsed());
         tokio::select! {
             _ = ticks.tick() => {}
             () = tokio::time::sleep(left) => return,
-            _ = &mut interrupted => return,
+            () = window.stopped() => return,
         }
         let at = started.elapsed().as_secs_f64();
         if observer.observe(session, text, at).await {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     activity::Activity,
+    bloat::Bloat,
     checkpoints::Checkpoints,
     explain::Plan,
     indexes::Indexes,
@@ -41,6 +42,7 @@ pub struct Report {
     pub connections: Section<Connections>,
     pub pools: Section<Vec<Pool>>,
     pub tables: Section<Tables>,
+    pub bloat: Section<Bloat>,
     pub indexes: Section<Indexes>,
     pub missing_indexes: Section<Vec<MissingIndex>>,
     pub checkpoints: Section<Checkpoints>,

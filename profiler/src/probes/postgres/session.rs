@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use thiserror::Error;
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, config::SslMode};
@@ -18,9 +18,9 @@ use super::{
     encryption::Encrypt,
 };
 use crate::{
-    probes::database::{
-        stream::{Allowance, Stream},
-        tls::{self, Verification},
+    probes::{
+        database::stream::{Allowance, Stream},
+        tls::{self, Authorities, Verification},
     },
     report::text::{clean, shorten},
 };
@@ -119,6 +119,34 @@ impl Session {
             reconnections: RECONNECTIONS,
             statements: 0,
         })
+    }
+
+    /// Goes on in the database with the most sessions, and of those with as many
+    /// the one with the most transactions since the statistics were reset.
+    ///
+    /// # Errors
+    /// As [`Self::rows`], and why there is no connection to that one.
+    pub async fn use_busiest_database(&mut self) -> Result<(), SessionError> {
+        #[derive(Deserialize)]
+        struct Database {
+            name: String,
+        }
+        let Database { name } = self
+            .row(
+                "SELECT d.datname AS name FROM pg_stat_database s \
+                 JOIN pg_database d ON d.oid = s.datid \
+                 WHERE d.datallowconn AND NOT d.datistemplate \
+                   AND has_database_privilege(d.oid, 'CONNECT') \
+                 ORDER BY s.numbackends - (d.datname = current_database())::int DESC, \
+                          s.xact_commit + s.xact_rollback DESC \
+                 LIMIT 1",
+            )
+            .await?;
+        if name != self.login.database {
+            self.login.database = name;
+            self.connection = Some(connect(&self.login, self.limit).await?);
+        }
+        Ok(())
     }
 
     /// How many statements it has run, each a transaction of its own.
@@ -313,9 +341,10 @@ async fn try_connect(login: &Login, limit: Duration) -> Result<Connection, Sessi
                     Verification::None
                 }
             };
+            let encryption = tls::config(verification, Authorities::of(login.roots.as_deref()))
+                .map_err(|error| SessionError::Connect(format!("{error:#}")))?;
             let encrypt = Encrypt {
-                config: tls::config(verification, login.roots.as_deref())
-                    .map_err(|error| SessionError::Connect(format!("{error:#}")))?,
+                config: Arc::new(encryption),
                 host: login.host.clone(),
                 done: encrypted.clone(),
             };

@@ -1,4 +1,4 @@
-//! TLS to a database.
+//! TLS as a client: whose certificates are believed.
 
 use std::{path::Path, sync::Arc};
 
@@ -25,63 +25,89 @@ pub enum Verification {
     Full,
 }
 
-/// Makes the configuration; `roots` is a PEM file of authorities, without one
-/// they are the system's.
+/// Whose signatures are believed.
+#[derive(Clone, Copy, Debug)]
+pub enum Authorities<'p> {
+    /// Those of this system.
+    System,
+    /// Those in a PEM file, and no other.
+    File(&'p Path),
+    /// Those in a PEM file, besides the system's.
+    SystemAnd(&'p Path),
+}
+
+/// Makes the configuration.
 ///
 /// # Errors
 /// When the authorities cannot be read.
-pub fn config(verification: Verification, roots: Option<&Path>) -> Result<Arc<ClientConfig>> {
+pub fn config(verification: Verification, authorities: Authorities) -> Result<ClientConfig> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .context("TLS has no usable version")?;
-    let config = match verification {
+    let lenient = |authority| {
+        Arc::new(Lenient {
+            provider: provider.clone(),
+            authority,
+        })
+    };
+    Ok(match verification {
         Verification::None => builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Lenient {
-                provider,
-                authority: None,
-            }))
+            .with_custom_certificate_verifier(lenient(None))
             .with_no_client_auth(),
         Verification::Authority => {
-            let store = Arc::new(authorities(roots)?);
+            let store = Arc::new(authorities.store()?);
             let authority = WebPkiServerVerifier::builder_with_provider(store, provider.clone())
                 .build()
                 .context("cannot check certificates with these authorities")?;
             builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Lenient {
-                    provider,
-                    authority: Some(authority),
-                }))
+                .with_custom_certificate_verifier(lenient(Some(authority)))
                 .with_no_client_auth()
         }
         Verification::Full => builder
-            .with_root_certificates(authorities(roots)?)
+            .with_root_certificates(authorities.store()?)
             .with_no_client_auth(),
-    };
-    Ok(Arc::new(config))
+    })
 }
 
-fn authorities(file: Option<&Path>) -> Result<RootCertStore> {
-    let mut store = RootCertStore::empty();
-    let Some(file) = file else {
-        // Some of a system's certificates are often beyond what is supported.
-        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        ensure!(
-            !store.is_empty(),
-            "this host has no certificates of authorities; name a file of them"
-        );
-        return Ok(store);
-    };
-    let read = || format!("cannot read certificates from {}", file.display());
-    for certificate in CertificateDer::pem_file_iter(file).with_context(read)? {
-        store
-            .add(certificate.with_context(read)?)
-            .with_context(read)?;
+impl<'p> Authorities<'p> {
+    /// Those in the file, else the system's.
+    pub fn of(file: Option<&'p Path>) -> Self {
+        file.map_or(Self::System, Self::File)
     }
-    ensure!(!store.is_empty(), "{} holds no certificate", file.display());
-    Ok(store)
+
+    fn store(self) -> Result<RootCertStore> {
+        let mut store = RootCertStore::empty();
+        if let Self::System | Self::SystemAnd(_) = self {
+            // Some of a system's certificates are often beyond what is supported.
+            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+        let file = match self {
+            Self::System => {
+                ensure!(
+                    !store.is_empty(),
+                    "this host has no certificates of authorities; name a file of them"
+                );
+                return Ok(store);
+            }
+            Self::File(file) | Self::SystemAnd(file) => file,
+        };
+        let read = || format!("cannot read certificates from {}", file.display());
+        let before = store.len();
+        for certificate in CertificateDer::pem_file_iter(file).with_context(read)? {
+            store
+                .add(certificate.with_context(read)?)
+                .with_context(read)?;
+        }
+        ensure!(
+            store.len() > before,
+            "{} holds no certificate",
+            file.display()
+        );
+        Ok(store)
+    }
 }
 
 /// Accepts what `sslmode=require` and `verify-ca` accept.

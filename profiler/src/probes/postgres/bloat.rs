@@ -1,0 +1,223 @@
+//! Space in the files of tables that their rows do not need: an estimate from
+//! the planner's statistics. Nothing is read of the tables themselves.
+//!
+//! Layout: `PageHeaderData`, `ItemIdData` and `HeapTupleHeaderData` of
+//! src/include/storage/{bufpage,itemid}.h and access/htup_details.h (12 to 18).
+
+use serde::{Deserialize, Serialize};
+
+use super::session::{Session, SessionError};
+
+const PAGE_HEADER: f64 = 24.0;
+const ITEM: f64 = 4.0;
+const ROW_HEADER: u64 = 23;
+/// `MAXIMUM_ALIGNOF` of 64-bit servers.
+const MOST_ALIGNED: u64 = 8;
+/// Longest value with a header of one byte, which is not aligned.
+const SHORT_VALUE: f64 = 126.0;
+/// Tables below this are not worth a word, pages.
+const FEWEST_PAGES: u64 = 128;
+/// Most tables that are looked at, the largest first.
+const MOST: usize = 500;
+const LISTED: usize = 20;
+/// Rows changed since the statistics were made, from which they tell nothing.
+const CHANGED_SHARE: f64 = 0.1;
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Bloat {
+    /// By bytes; those with any.
+    pub tables: Vec<TableBloat>,
+    pub estimated_tables: u64,
+    /// Tables of which there is no estimate: never or not lately analyzed, or
+    /// their statistics are not shown to this role.
+    pub tables_without_statistics: u64,
+    pub tables_changed_since: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct TableBloat {
+    pub table: String,
+    /// Of the table's own file, without TOAST and indexes.
+    pub bytes: u64,
+    pub estimated_bloat_bytes: u64,
+    pub estimated_bloat_percent: f64,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    schema: String,
+    name: String,
+    rows: f64,
+    pages: u64,
+    block_size: u64,
+    fill_percent: f64,
+    live_rows: u64,
+    changed_rows: u64,
+    columns: Vec<ColumnStatistics>,
+}
+
+#[derive(Deserialize)]
+struct ColumnStatistics {
+    /// `pg_attribute.attlen`: below 0 for values of varying length.
+    length: i64,
+    /// `pg_attribute.attalign`.
+    alignment: String,
+    width: Option<f64>,
+    nulls: Option<f64>,
+}
+
+impl Bloat {
+    /// # Errors
+    /// Those of [`Session::rows`].
+    pub async fn read(session: &mut Session) -> Result<Self, SessionError> {
+        let rows: Vec<Row> = session
+            .rows(&format!(
+                "SELECT s.schemaname AS schema, s.relname AS name, c.reltuples::float8 AS rows,
+                   c.relpages::int8 AS pages, current_setting('block_size')::int8 AS block_size,
+                   coalesce((SELECT option_value::float8 FROM pg_options_to_table(c.reloptions)
+                     WHERE option_name = 'fillfactor'), 100) AS fill_percent,
+                   s.n_live_tup AS live_rows, s.n_mod_since_analyze AS changed_rows,
+                   coalesce((SELECT json_agg(json_build_object('length', a.attlen,
+                       'alignment', a.attalign, 'width', p.avg_width, 'nulls', p.null_frac)
+                       ORDER BY a.attnum)
+                     FROM pg_attribute a LEFT JOIN pg_stats p ON p.schemaname = s.schemaname
+                       AND p.tablename = s.relname AND p.attname = a.attname AND NOT p.inherited
+                     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]')
+                     AS columns
+                 FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
+                 WHERE c.relpages >= {FEWEST_PAGES} ORDER BY c.relpages DESC LIMIT {MOST}"
+            ))
+            .await?;
+        Ok(Self::of(&rows))
+    }
+
+    fn of(rows: &[Row]) -> Self {
+        let mut found = Self {
+            tables: Vec::new(),
+            estimated_tables: 0,
+            tables_without_statistics: 0,
+            tables_changed_since: 0,
+        };
+        for row in rows {
+            let Some(pages) = row.needed_pages() else {
+                found.tables_without_statistics += 1;
+                continue;
+            };
+            if row.changed_rows as f64 > CHANGED_SHARE * row.live_rows as f64 {
+                found.tables_changed_since += 1;
+                continue;
+            }
+            found.estimated_tables += 1;
+            let spare = (row.pages as f64 - pages).max(0.0);
+            if spare >= 1.0 {
+                found.tables.push(TableBloat {
+                    table: match row.schema.as_str() {
+                        "public" => row.name.clone(),
+                        schema => format!("{schema}.{}", row.name),
+                    },
+                    bytes: row.pages * row.block_size,
+                    estimated_bloat_bytes: spare as u64 * row.block_size,
+                    estimated_bloat_percent: 100.0 * spare / row.pages as f64,
+                });
+            }
+        }
+        let bytes = |table: &TableBloat| std::cmp::Reverse(table.estimated_bloat_bytes);
+        found.tables.sort_by_key(bytes);
+        found.tables.truncate(LISTED);
+        found
+    }
+}
+
+impl Row {
+    /// Pages that the rows fill, with the space that they are to leave.
+    fn needed_pages(&self) -> Option<f64> {
+        if self.rows < 0.0 || self.columns.is_empty() {
+            return None;
+        }
+        let mut width = 0.0;
+        let mut nulls = false;
+        let mut varies = false;
+        for column in &self.columns {
+            let share = 1.0 - column.nulls?;
+            let value = column.width?;
+            nulls |= share < 1.0;
+            varies |= column.length < 0 || share < 1.0;
+            if column.length >= 0 || value > SHORT_VALUE {
+                let alignment = match column.alignment.as_str() {
+                    "d" => 8.0,
+                    "i" => 4.0,
+                    "s" => 2.0,
+                    _ => 1.0,
+                };
+                width = f64::ceil(width / alignment) * alignment;
+            }
+            width += share * value;
+        }
+        let bitmap = if nulls {
+            (self.columns.len() as u64).div_ceil(8)
+        } else {
+            0
+        };
+        let header = (ROW_HEADER + bitmap).next_multiple_of(MOST_ALIGNED) as f64;
+        let aligned = MOST_ALIGNED as f64;
+        // Rows of many lengths are rounded up by half of it in the middle.
+        let data = if varies {
+            width + (aligned - 1.0) / 2.0
+        } else {
+            f64::ceil(width / aligned) * aligned
+        };
+        let usable = (self.block_size as f64 - PAGE_HEADER) * self.fill_percent / 100.0;
+        let per_page = (usable / (ITEM + header + data)).max(1.0);
+        let per_page = if varies { per_page } else { per_page.floor() };
+        Some(f64::ceil(self.rows / per_page))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(columns: &[(i64, &str, f64, f64)]) -> Row {
+        Row {
+            schema: "public".to_owned(),
+            name: "t".to_owned(),
+            rows: 100_000.0,
+            pages: 1000,
+            block_size: 8192,
+            fill_percent: 100.0,
+            live_rows: 100_000,
+            changed_rows: 0,
+            columns: columns
+                .iter()
+                .map(|&(length, alignment, width, nulls)| ColumnStatistics {
+                    length,
+                    alignment: alignment.to_owned(),
+                    width: Some(width),
+                    nulls: Some(nulls),
+                })
+                .collect(),
+        }
+    }
+
+    /// By the layout: 226 rows of one int, 185 of an int and a bigint a page.
+    #[test]
+    fn rows_of_fixed_length() {
+        let pages = row(&[(4, "i", 4.0, 0.0)]).needed_pages();
+        assert_eq!(pages, Some(f64::ceil(100_000.0 / 226.0)));
+        let pages = row(&[(4, "i", 4.0, 0.0), (8, "d", 8.0, 0.0)]).needed_pages();
+        assert_eq!(pages, Some(f64::ceil(100_000.0 / 185.0)));
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_estimated() {
+        let mut unknown = row(&[(4, "i", 4.0, 0.0)]);
+        unknown.columns[0].width = None;
+        let mut changed = row(&[(4, "i", 4.0, 0.0)]);
+        changed.changed_rows = 50_000;
+        let found = Bloat::of(&[unknown, changed, row(&[(4, "i", 4.0, 0.0)])]);
+        assert_eq!(found.estimated_tables, 1);
+        assert_eq!(found.tables_without_statistics, 1);
+        assert_eq!(found.tables_changed_since, 1);
+        assert_eq!(found.tables[0].estimated_bloat_bytes, (1000 - 443) * 8192);
+    }
+}
