@@ -5,12 +5,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{exit, probe_output::ProbeOutput};
+use super::{exit, probe_output::ProbeOutput, stop};
 use crate::{
     options::parse_duration,
-    probes::redis::{
-        self, Login, Options, ScanLimits,
-        benchmark::{BenchmarkOptions, MOST_KEYS, Test},
+    probes::{
+        redis::{
+            self, Login, Options, ScanLimits,
+            benchmark::{BenchmarkOptions, MOST_KEYS, Test},
+        },
+        window::Window,
     },
 };
 
@@ -124,35 +127,41 @@ pub struct BenchmarkArgs {
 pub fn run(arguments: &RedisArgs) -> anyhow::Result<u8> {
     let target = arguments.output.target()?;
     let load = &arguments.benchmark;
-    let options = Options {
-        login: Login::find(&arguments.url)?,
-        duration: arguments.duration,
-        interval: arguments.interval,
-        timeout: arguments.timeout,
-        literals: arguments.literals,
-        scan: arguments.scan.then_some(ScanLimits {
-            keys: arguments.scan_keys,
-            keys_per_second: arguments.scan_rate,
-        }),
-        benchmark: load.benchmark.then(|| BenchmarkOptions {
-            clients: load.clients,
-            requests: load.requests,
-            data_bytes: load.data_bytes,
-            pipeline: load.pipeline,
-            key_space: load.key_space,
-            tests: if load.tests.is_empty() {
-                Test::ALL.to_vec()
-            } else {
-                load.tests.clone()
-            },
-            timeout: arguments.timeout,
-        }),
-    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let report = runtime.block_on(redis::probe(options))?;
+    let report = runtime.block_on(async {
+        let window = Window {
+            duration: arguments.duration,
+            stop: stop::on_signals()?,
+        };
+        let options = Options {
+            login: Login::find(&arguments.url)?,
+            window,
+            interval: arguments.interval,
+            timeout: arguments.timeout,
+            literals: arguments.literals,
+            scan: arguments.scan.then_some(ScanLimits {
+                keys: arguments.scan_keys,
+                keys_per_second: arguments.scan_rate,
+            }),
+            benchmark: load.benchmark.then(|| BenchmarkOptions {
+                clients: load.clients,
+                requests: load.requests,
+                data_bytes: load.data_bytes,
+                pipeline: load.pipeline,
+                key_space: load.key_space,
+                tests: if load.tests.is_empty() {
+                    Test::ALL.to_vec()
+                } else {
+                    load.tests.clone()
+                },
+                timeout: arguments.timeout,
+            }),
+        };
+        redis::probe(options).await
+    })?;
     // A resolver that hangs in a thread is not waited for.
     runtime.shutdown_background();
     arguments

@@ -5,9 +5,9 @@ use std::{env, path::PathBuf, sync::Arc};
 use anyhow::{Context as _, Result, anyhow, bail};
 use rustls::ClientConfig;
 
-use crate::probes::database::{
-    address::{Address, Url},
-    tls::{self, Verification},
+use crate::probes::{
+    database::address::{Address, Url},
+    tls::{self, Authorities, Verification},
 };
 
 const PORT: u16 = 6379;
@@ -48,7 +48,10 @@ impl Login {
         }
         let tls = match url.scheme.as_str() {
             "redis" | "unix" => None,
-            "rediss" => Some(tls::config(Verification::Full, roots.as_deref())?),
+            "rediss" => {
+                let authorities = Authorities::of(roots.as_deref());
+                Some(Arc::new(tls::config(Verification::Full, authorities)?))
+            }
             _ => bail!("its scheme is none of redis://, rediss:// and unix://"),
         };
         let (address, host) = if url.scheme == "unix" {

@@ -1,6 +1,6 @@
 //! What the numbers mean, and what to do about it.
 
-use super::{info::Memory, report::Report};
+use super::{info::Memory, keys::Keys, report::Report};
 use crate::{
     probes::database::{Finding, Severity},
     report::text::{bytes, count, percent},
@@ -61,7 +61,15 @@ fn counters(report: &Report, found: &mut Vec<Finding>) {
                 "cache_hit",
                 format!("cache hit {}", percent(hit)),
             )
-            .evidence(format!("{} lookups {when}", count(lookups)))
+            .evidence(format!(
+                "{} lookups {when}{}",
+                count(lookups),
+                report
+                    .keys
+                    .data()
+                    .and_then(common_prefix)
+                    .unwrap_or_default()
+            ))
             .advice(
                 "see whether what is asked for is ever written, expires too early, or is evicted \
                  (maxmemory)",
@@ -95,6 +103,20 @@ fn counters(report: &Report, found: &mut Vec<Finding>) {
             .advice("keep connections open in a pool, or raise maxclients"),
         );
     }
+}
+
+/// What most keys begin with. Lookups are not counted by key, so this is only
+/// where to look first.
+fn common_prefix(keys: &Keys) -> Option<String> {
+    let most = keys.prefixes.iter().max_by_key(|prefix| prefix.keys)?;
+    (most.keys * 2 > keys.looked_at).then(|| {
+        format!(
+            "; {} of {} keys looked at are {}",
+            count(most.keys),
+            count(keys.looked_at),
+            most.prefix
+        )
+    })
 }
 
 fn commands(report: &Report, found: &mut Vec<Finding>) {

@@ -21,15 +21,15 @@ pub use credentials::Login;
 pub use keys::ScanLimits;
 pub use report::Report;
 
-use crate::probes::database::Section;
+use crate::probes::{database::Section, window::Window};
 use benchmark::BenchmarkOptions;
 use client::Client;
 use info::{Clients, Counters, Info, Memory, Persistence, Server};
 
 pub struct Options {
     pub login: Login,
-    /// How long counters are watched.
-    pub duration: Duration,
+    /// While counters are watched.
+    pub window: Window,
     /// Between two pings.
     pub interval: Duration,
     /// For each command, and for connecting.
@@ -69,7 +69,7 @@ pub async fn probe(options: Options) -> Result<Report> {
         None => Ok(before),
         Some(_) => Info::read(&mut client).await,
     };
-    let pinger = slow::watch(&mut client, options.duration, options.interval).await;
+    let pinger = slow::watch(&mut client, options.window, options.interval).await;
     let after = Info::read(&mut client).await;
     let window = window.elapsed();
     let own = client.commands() - own;

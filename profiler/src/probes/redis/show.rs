@@ -42,9 +42,9 @@ impl Report {
         Document {
             title: format!("Redis: {}", self.address),
             about: vec![
-                ("server", server),
+                ("server".into(), server),
                 (
-                    "window",
+                    "window".into(),
                     format!(
                         "{:.1} s from {}",
                         self.window_seconds,

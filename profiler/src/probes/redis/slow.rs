@@ -8,7 +8,10 @@ use super::{
     client::{Client, ClientError},
     resp::Value,
 };
-use crate::report::text::{clean_or_empty, shorten};
+use crate::{
+    probes::window::Window,
+    report::text::{clean_or_empty, shorten},
+};
 
 /// Entries of the slow log that are read.
 const ENTRIES: &str = "128";
@@ -181,21 +184,20 @@ impl Pinger {
     }
 }
 
-/// Pings until the time is over or Ctrl-C; ends when the server is gone.
-pub async fn watch(client: &mut Client, duration: Duration, interval: Duration) -> Pinger {
+/// Pings until the window is over; ends when the server is gone.
+pub async fn watch(client: &mut Client, mut window: Window, interval: Duration) -> Pinger {
     const FAILURES: u32 = 3;
     let mut pinger = Pinger::default();
     let started = Instant::now();
-    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut failures = 0;
-    while started.elapsed() < duration && failures < FAILURES {
-        let left = duration.saturating_sub(started.elapsed());
+    while started.elapsed() < window.duration && failures < FAILURES {
+        let left = window.duration.saturating_sub(started.elapsed());
         tokio::select! {
             _ = ticks.tick() => {}
             () = tokio::time::sleep(left) => break,
-            _ = &mut interrupted => break,
+            () = window.stopped() => break,
         }
         failures = if pinger.ping(client).await {
             0
