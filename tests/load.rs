@@ -463,6 +463,43 @@ fn critical_endpoints_and_their_targets() -> Result<()> {
     Ok(())
 }
 
+/// What the server used, beside the kernel's account of its only thread.
+#[test]
+fn the_servers_own_use() -> Result<()> {
+    let nginx = Nginx::start()?;
+    let account = || -> Result<[u64; 2]> {
+        let text = fs::read_to_string(format!("/proc/{}/schedstat", nginx.process.pid()))?;
+        let mut numbers = text.split_ascii_whitespace().map(str::parse);
+        let mut next = || numbers.next().context("too short")?.context("no number");
+        Ok([next()?, next()?])
+    };
+    let url = format!("http://127.0.0.1:{}/file", nginx.ports[0]);
+    let before = account()?;
+    let report = report(&[&url, "--requests", "20000", "--concurrent", "8"])?;
+    let [cpu, run_queue] = account()?;
+    let server = &report["endpoints"][0]["server"];
+    ensure!(server["processes"] == 1, "{server}");
+    // Beside it there is one connection to see whether the server is there.
+    close_to(
+        "CPU, s",
+        seconds(&server["cpu_ns"]),
+        (cpu - before[0]) as f64 / 1e9,
+        5.0,
+    )?;
+    let waited = (run_queue - before[1]) as f64 / 1e9;
+    let found = seconds(&server["run_queue_ns"]);
+    ensure!(
+        found <= waited && found >= 0.8 * waited - 0.01,
+        "{found} of {waited} s"
+    );
+    close_to(
+        "CPU of a request, µs",
+        number(&server["cpu_ns_per_request"]) as f64 / 1e3,
+        number(&server["cpu_ns"]) as f64 / 20_000.0 / 1e3,
+        1.0,
+    )
+}
+
 /// nginx, with each protocol and with TLS: all requests are answered.
 #[test]
 fn protocols() -> Result<()> {

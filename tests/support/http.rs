@@ -263,9 +263,9 @@ fn reset(stream: &TcpStream) -> Result<()> {
 }
 
 /// nginx of the containers' image, with HTTP, HTTP/2 by prior knowledge and
-/// TLS, one worker, and a file of 1 KiB at `/file`.
+/// TLS, one process of one thread, and a file of 1 KiB at `/file`.
 pub struct Nginx {
-    _process: Process,
+    pub process: Process,
     pub directory: tempfile::TempDir,
     /// HTTP/1.1, HTTP/2, TLS.
     pub ports: [u16; 3],
@@ -314,7 +314,7 @@ impl Nginx {
             bail!("nginx does not start: {log}");
         }
         Ok(Self {
-            _process: process,
+            process,
             directory,
             ports,
         })

@@ -1,36 +1,35 @@
 //! `profiler load`: sending load to a server.
 
 mod args;
-mod critical;
+pub(super) mod critical;
 mod headers;
+pub(super) mod requests;
 
 use std::{ffi::OsString, fs, path::Path};
 
 use anyhow::{Context as _, bail};
 use hyper::{
     body::Bytes,
-    header::{CONTENT_TYPE, HeaderValue, USER_AGENT},
+    header::{CONTENT_TYPE, HeaderValue},
 };
-use serde_json::Value;
-use tokio::sync::watch;
 
-use super::{args::Messages, compare::Wanted, exit};
+use super::{args::Messages, compare::Wanted, exit, stop};
 use crate::{
     compare::input,
     doctor,
     output::Target as Output,
     probes::http::{
         self,
-        openapi::Description,
-        plan::{Pattern, Plan, Terms},
+        plan::{Plan, Terms},
         report::{self, LoadFormat, LoadReport},
         server::Server,
         target::Target,
     },
     progress::{Progress, Silent, Terminal},
 };
-use args::ConnectionArgs;
 pub use args::LoadArgs;
+pub(super) use args::{ConnectionArgs, RequestArgs};
+pub(super) use headers::command_line;
 
 pub fn run(
     arguments: &LoadArgs,
@@ -41,7 +40,13 @@ pub fn run(
     let mut targets = arguments.targets.read()?;
     doctor::raise_limits();
     let load = arguments.amount.load(arguments.connection.streams);
-    let terms = terms(arguments)?;
+    let connection = &arguments.connection;
+    let mut terms = requests::terms(&arguments.request, connection)?;
+    if arguments.body.is_some() && !terms.headers.contains_key(CONTENT_TYPE) {
+        let json = HeaderValue::from_static("application/json");
+        terms.headers.insert(CONTENT_TYPE, json);
+    }
+    let reach = connection.reach(arguments.request.allow_remote, arguments.amount.timeout);
     let output = Output::new(arguments.output.as_deref());
     output.check(None)?;
     let progress: Box<dyn Progress> = if messages.quiet {
@@ -58,10 +63,10 @@ pub fn run(
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     let measured = runtime.block_on(async {
-        let stop = stop_on_signals()?;
+        let stop = stop::on_signals()?;
         let mut ended = stop.clone();
         let prepared = async {
-            let server = Server::reach(target, &arguments.reach()).await?;
+            let server = Server::reach(target, &reach).await?;
             let plan = plan(arguments, targets.as_mut(), &server, &terms).await?;
             anyhow::Ok((server, plan))
         };
@@ -74,7 +79,9 @@ pub fn run(
         }
         let tell = |what: &str| progress.phase(what);
         let command_line = headers::command_line(&command_line);
-        http::run(&server, &plan, &load, command_line, &stop, &tell).await
+        let processes = server.processes();
+        let processes = processes.as_ref();
+        http::run(&server, &plan, &load, processes, command_line, &stop, &tell).await
     });
     progress.finish();
     // A name that is being resolved is not waited for.
@@ -86,7 +93,7 @@ pub fn run(
     let Some(targets) = targets else {
         return Ok(answered);
     };
-    let rounds = input::rounds(Path::new("this load"), &report::metrics(&measured));
+    let rounds = input::rounds(Path::new("this load"), &report::metrics_file(&measured));
     let (met, text) = targets.judge(critical::SECTION, &rounds)?;
     super::record::say(&text);
     Ok(if met == exit::DONE { answered } else { met })
@@ -112,29 +119,6 @@ fn verdict(report: &LoadReport) -> u8 {
         without.join(", ")
     ));
     exit::NOT_ENOUGH
-}
-
-/// True once a signal asks for the end. A second one ends the process.
-fn stop_on_signals() -> anyhow::Result<watch::Receiver<bool>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (ask, asked) = watch::channel(false);
-    let caught = || "cannot catch signals";
-    for kind in [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ] {
-        let mut signal = signal(kind).with_context(caught)?;
-        let ask = ask.clone();
-        tokio::task::spawn_local(async move {
-            while signal.recv().await.is_some() {
-                if ask.send_replace(true) {
-                    std::process::exit(130);
-                }
-            }
-        });
-    }
-    Ok(asked)
 }
 
 fn why_nothing(plan: &Plan) -> String {
@@ -168,48 +152,20 @@ async fn plan(
     server: &Server,
     terms: &Terms,
 ) -> anyhow::Result<Plan> {
-    let target = &server.target;
     if arguments.endpoints.is_empty() {
+        let target = &server.target;
         let body = body(arguments.body.as_deref())?;
         let method = arguments.method.clone();
         return Plan::of_request(target, method, &target.path, body, terms);
     }
-    let has = |what: &str| arguments.endpoints.iter().any(|word| word == what);
-    let (all, critical) = (has("all"), has("critical"));
-    let mut patterns: Vec<Pattern> = arguments
-        .endpoints
-        .iter()
-        .filter(|word| !["all", "critical"].contains(&word.as_str()))
-        .map(|text| Pattern::parse(text))
-        .collect::<anyhow::Result<_>>()?;
-    let needed = all || patterns.iter().any(Pattern::needs_description);
-    let description = if needed || arguments.params.is_some() {
-        Some(description(arguments, server, terms).await?)
-    } else {
-        // Examples for a path as it stands are welcome, and no more than that.
-        description(arguments, server, terms).await.ok()
-    };
-    if critical {
-        patterns.extend(critical::patterns(targets, description.as_ref())?);
-    }
-    match &description {
-        Some(description) if all => Plan::of_all(target, description, terms),
-        description => Plan::of_patterns(target, &patterns, description.as_ref(), terms),
-    }
-}
-
-async fn description(
-    arguments: &LoadArgs,
-    server: &Server,
-    terms: &Terms,
-) -> anyhow::Result<Description> {
-    let place = &arguments.openapi;
-    let path = Path::new(place);
-    if place.starts_with('/') && !path.is_file() {
-        return http::describe(server, place, terms).await;
-    }
-    let text = fs::read(path).with_context(|| format!("cannot read --openapi {place}"))?;
-    Description::parse(&text).with_context(|| place.clone())
+    requests::plan(
+        &arguments.endpoints,
+        &arguments.request,
+        targets,
+        server,
+        terms,
+    )
+    .await
 }
 
 fn body(body: Option<&str>) -> anyhow::Result<Bytes> {
@@ -221,31 +177,5 @@ fn body(body: Option<&str>) -> anyhow::Result<Bytes> {
                 .into(),
             None => text.to_owned().into(),
         },
-    })
-}
-
-fn terms(arguments: &LoadArgs) -> anyhow::Result<Terms> {
-    let mut headers = headers::read(&arguments.connection)?;
-    if arguments.body.is_some() && !headers.contains_key(CONTENT_TYPE) {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
-    headers
-        .entry(USER_AGENT)
-        .or_insert(HeaderValue::from_static(concat!(
-            "profiler/",
-            env!("CARGO_PKG_VERSION")
-        )));
-    let values = match &arguments.params {
-        None => Value::Null,
-        Some(file) => {
-            let unreadable = || format!("cannot read --params {}", file.display());
-            let text = fs::read(file).with_context(unreadable)?;
-            serde_json::from_slice(&text).with_context(unreadable)?
-        }
-    };
-    Ok(Terms {
-        headers,
-        allow_writes: arguments.allow_writes,
-        values,
     })
 }

@@ -58,17 +58,6 @@ pub struct LoadArgs {
     #[arg(long, value_name = "all|critical|PATHS", value_delimiter = ',')]
     pub endpoints: Vec<String>,
 
-    /// OpenAPI 3 description in JSON: a file, or a path of the server.
-    #[arg(long, value_name = "FILE|/PATH", default_value = "/openapi.json")]
-    pub openapi: String,
-
-    /// Values for the parameters of described endpoints: a JSON object of
-    /// values by name, or of such objects by `METHOD /path`, where `body` is the
-    /// body. Without it, the description's examples are sent, else values
-    /// that fit its schemas.
-    #[arg(long, value_name = "FILE")]
-    pub params: Option<PathBuf>,
-
     /// Method for the URL.
     #[arg(
         long,
@@ -83,15 +72,6 @@ pub struct LoadArgs {
     #[arg(long, value_name = "TEXT|@FILE", conflicts_with = "endpoints")]
     pub body: Option<String>,
 
-    /// Send methods that may change data too: all but GET, HEAD, OPTIONS and
-    /// TRACE.
-    #[arg(long)]
-    pub allow_writes: bool,
-
-    /// Load a server that is neither this host nor a container on it.
-    #[arg(long)]
-    pub allow_remote: bool,
-
     /// Write the result to this file instead of stdout.
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -104,10 +84,38 @@ pub struct LoadArgs {
     pub targets: TargetArgs,
 
     #[command(flatten)]
+    pub request: RequestArgs,
+
+    #[command(flatten)]
     pub amount: AmountArgs,
 
     #[command(flatten)]
     pub connection: ConnectionArgs,
+}
+
+/// What is sent, and to whom it may be.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Requests")]
+pub struct RequestArgs {
+    /// OpenAPI 3 description in JSON or YAML: a file, or a path of the server.
+    #[arg(long, value_name = "FILE|/PATH", default_value = "/openapi.json")]
+    pub openapi: String,
+
+    /// Values for the parameters of described endpoints: a JSON object of
+    /// values by name, or of such objects by `METHOD /path`, where `body` is the
+    /// body. Without it, the description's examples are sent, else values
+    /// that fit its schemas.
+    #[arg(long, value_name = "FILE")]
+    pub params: Option<PathBuf>,
+
+    /// Send methods that may change data too: all but GET, HEAD, OPTIONS and
+    /// TRACE.
+    #[arg(long)]
+    pub allow_writes: bool,
+
+    /// Load a server that is neither this host nor a container on it.
+    #[arg(long)]
+    pub allow_remote: bool,
 }
 
 #[derive(Debug, Args)]
@@ -178,7 +186,7 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "VARIABLE")]
     pub bearer_env: Option<String>,
 
-    /// Certificates in PEM to trust, besides those of Mozilla's list.
+    /// Certificates in PEM to trust, besides the system's.
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
 
@@ -243,16 +251,16 @@ fn parse_any_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-impl LoadArgs {
-    pub fn reach(&self) -> Reach {
+impl ConnectionArgs {
+    pub fn reach(&self, allow_remote: bool, timeout: Duration) -> Reach {
         Reach {
-            version: self.connection.http,
+            version: self.http,
             trust: Trust {
-                authorities: self.connection.ca.clone(),
-                anyone: self.connection.insecure,
+                authorities: self.ca.clone(),
+                anyone: self.insecure,
             },
-            allow_remote: self.allow_remote,
-            timeout: self.amount.timeout,
+            allow_remote,
+            timeout,
         }
     }
 }

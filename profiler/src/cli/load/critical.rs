@@ -48,6 +48,34 @@ pub fn patterns(
     Ok(patterns)
 }
 
+/// As [`patterns`], for one of several services: of the names that have targets
+/// those that it knows.
+pub fn patterns_of(targets: &mut Wanted, description: &Description) -> Vec<Pattern> {
+    let names: Vec<String> = targets
+        .names(SECTION)
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let mut patterns = Vec::new();
+    for name in names {
+        let pattern = match targets.alias(&name) {
+            Some(alias) => Pattern::parse(alias)
+                .ok()
+                .filter(|pattern| description.operations.iter().any(|it| pattern.matches(it))),
+            None => described(&name, Some(description)).ok(),
+        };
+        if let Some(pattern) = pattern {
+            let method = pattern.method.clone().unwrap_or(Method::GET);
+            targets.call(name, format!("{method} {}", pattern.path));
+            patterns.push(Pattern {
+                method: Some(method),
+                ..pattern
+            });
+        }
+    }
+    patterns
+}
+
 fn described(name: &str, description: Option<&Description>) -> anyhow::Result<Pattern> {
     let mut operations = description
         .into_iter()

@@ -5,7 +5,7 @@
 //! the command line or from an [`openapi`] description. [`drive`] sends the
 //! load to one after the other; [`report`] shows what was measured.
 
-mod connection;
+pub mod connection;
 mod drive;
 mod fetch;
 mod lane;
@@ -17,12 +17,14 @@ pub mod outcome;
 mod pace;
 pub mod plan;
 pub mod report;
-mod request;
+pub mod request;
 mod schema;
 pub mod server;
 pub mod target;
 pub mod tls;
+pub mod usage;
 mod wire;
+mod yaml;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -36,6 +38,7 @@ use plan::{Plan, Terms};
 use report::{EndpointReport, LoadReport};
 use request::PreparedRequest;
 use server::Server;
+use usage::Processes;
 
 /// Largest description that is read.
 const MAX_DESCRIPTION: usize = 16 << 20;
@@ -55,7 +58,7 @@ pub async fn describe(server: &Server, path: &str, terms: &Terms) -> anyhow::Res
 }
 
 /// Loads each endpoint of the plan in turn, so that one does not slow another
-/// down. `stop` ends it early; `tell` hears what is next.
+/// down. The use of `processes` is measured beside it. `stop` ends it early; `tell` hears what is next.
 ///
 /// # Errors
 ///
@@ -64,6 +67,7 @@ pub async fn run(
     server: &Server,
     plan: &Plan,
     load: &Load,
+    processes: Option<&Processes>,
     command_line: String,
     stop: &watch::Receiver<bool>,
     tell: &dyn Fn(&str),
@@ -88,10 +92,14 @@ pub async fn run(
             endpoint.name
         ));
         let request = &endpoint.request;
+        let before = processes.map(Processes::read);
         let driven = drive::drive(load, request, &server.dialer, server.protocol, stop).await?;
+        let used = processes
+            .zip(before)
+            .map(|(processes, before)| processes.read().since(&before));
         report
             .endpoints
-            .push(EndpointReport::new(endpoint, load, &driven));
+            .push(EndpointReport::new(endpoint, load, &driven, used));
         report.interrupted |= driven.interrupted;
     }
     Ok(report)

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::{
     plan::{Skipped, ValuesFrom},
-    schema,
+    schema, yaml,
 };
 
 /// Fields of a path item that are operations.
@@ -74,10 +74,15 @@ pub struct Filled {
 impl Description {
     /// # Errors
     ///
-    /// If it is no OpenAPI 3 in JSON.
+    /// If it is no OpenAPI 3 in JSON or YAML.
     pub fn parse(text: &[u8]) -> anyhow::Result<Self> {
-        let root: Value = serde_json::from_slice(text)
-            .context("the description is no JSON (OpenAPI in YAML is not understood)")?;
+        // JSON is YAML too, but said more clearly when it is wrong.
+        let root: Value = if text.trim_ascii_start().starts_with(b"{") {
+            serde_json::from_slice(text).context("the description is no JSON")?
+        } else {
+            let text = str::from_utf8(text).context("the description is not in UTF-8")?;
+            yaml::parse(text).context("the description is neither JSON nor YAML")?
+        };
         match root["openapi"].as_str() {
             Some(version) if version.starts_with("3.") => {}
             Some(version) => bail!("the description is of OpenAPI {version}; 3.x is understood"),

@@ -128,3 +128,26 @@ fn hostile_descriptions_end() {
     );
     let _ = operation(&description, "GET /c").fill(&Value::Null);
 }
+
+#[test]
+fn a_description_in_yaml() {
+    let text = "# As written by hand.
+openapi: 3.0.3
+servers:
+  - url: /v2
+paths:
+  /items/{id}:
+    get:
+      parameters:
+        - {name: id, in: path, required: true, example: 7}
+      responses:
+        200: {description: found}
+";
+    let description = Description::parse(text.as_bytes()).expect("a description");
+    let operation = &description.operations[0];
+    assert_eq!(operation.path, "/v2/items/{id}");
+    assert_eq!(operation.parameters[0].value.example, Some(json!(7)));
+    let error = Description::parse(b"a: [").err().expect("no YAML");
+    assert!(format!("{error:#}").contains("neither JSON nor YAML"));
+    assert!(Description::parse(b"<html></html>").is_err());
+}

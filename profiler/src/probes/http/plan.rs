@@ -105,7 +105,7 @@ impl Pattern {
         self.path.contains(['*', '{'])
     }
 
-    fn matches(&self, operation: &Operation) -> bool {
+    pub fn matches(&self, operation: &Operation) -> bool {
         self.method
             .as_ref()
             .is_none_or(|method| *method == operation.method)

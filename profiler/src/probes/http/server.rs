@@ -10,6 +10,7 @@ use super::{
     outcome::{Failure, FailureKind},
     target::{Resolved, Scheme, Target},
     tls::{self, Trust},
+    usage::Processes,
     wire::Stream,
 };
 
@@ -90,6 +91,13 @@ impl Server {
             protocol,
             dialer,
         })
+    }
+}
+
+impl Server {
+    /// Its processes, where they can be found.
+    pub fn processes(&self) -> Option<Processes> {
+        Processes::of_server(*self.resolved.addresses.first()?)
     }
 }
 

@@ -1,26 +1,36 @@
 //! A run as one round of metrics: what `profiler compare` and targets judge.
 
 use super::{EndpointReport, LoadReport};
-use crate::compare::metrics::{Better, Host, Metric, MetricsFile};
+use crate::{
+    compare::metrics::{Host, Metric, MetricsFile},
+    profile::ProbeMetric,
+};
 
-/// Names of metrics begin with the endpoint's: `GET /users p99`.
-pub fn metrics(report: &LoadReport) -> MetricsFile {
+/// A file of one round.
+pub fn file(report: &LoadReport) -> MetricsFile {
     let mut file = MetricsFile::new(Host::current());
     file.start_unix_ms = vec![report.about.start_unix_ms];
-    for endpoint in &report.endpoints {
-        add(&mut file.metrics, endpoint);
-    }
+    file.metrics = metrics(report).iter().map(Metric::of_probe).collect();
     file
 }
 
-fn add(metrics: &mut Vec<Metric>, endpoint: &EndpointReport) {
-    let mut push = |what: &str, unit: &str, better, value: Option<f64>, events| {
-        metrics.push(Metric {
+/// Their names begin with the endpoint's: `GET /users p99`.
+pub fn metrics(report: &LoadReport) -> Vec<ProbeMetric> {
+    let mut metrics = Vec::new();
+    for endpoint in &report.endpoints {
+        add(&mut metrics, endpoint);
+    }
+    metrics
+}
+
+fn add(metrics: &mut Vec<ProbeMetric>, endpoint: &EndpointReport) {
+    let mut push = |what: &str, unit: &str, lower_is_better, value: Option<f64>, events| {
+        metrics.push(ProbeMetric {
             name: format!("{} {what}", endpoint.name),
             unit: unit.to_owned(),
-            better,
-            values: vec![value],
-            events: vec![events],
+            lower_is_better,
+            value,
+            events,
         });
     };
     // Those of a closed loop would hide the server's stalls otherwise.
@@ -36,10 +46,17 @@ fn add(metrics: &mut Vec<Metric>, endpoint: &EndpointReport) {
         ("max", latency.max_ns),
     ] {
         let value = value.map(|nanoseconds| nanoseconds as f64);
-        push(what, "ns", Better::Lower, value, complete);
+        push(what, "ns", true, value, complete);
+    }
+    if let Some(cpu) = endpoint
+        .server
+        .as_ref()
+        .and_then(|it| it.cpu_ns_per_request)
+    {
+        push("server_cpu", "ns", true, Some(cpu as f64), complete);
     }
     let throughput = endpoint.throughput_per_second;
-    push("throughput", "/s", Better::Higher, throughput, complete);
+    push("throughput", "/s", false, throughput, complete);
     let refused: u64 = endpoint
         .statuses
         .iter()
@@ -50,5 +67,5 @@ fn add(metrics: &mut Vec<Metric>, endpoint: &EndpointReport) {
     let due = requests.complete + requests.failed + requests.unsent;
     let failed = refused + requests.failed + requests.unsent;
     let share = (due > 0).then(|| 100.0 * failed as f64 / due as f64);
-    push("error_rate", "%", Better::Lower, share, due);
+    push("error_rate", "%", true, share, due);
 }

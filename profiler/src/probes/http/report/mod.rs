@@ -1,5 +1,6 @@
 //! The result of a run, in each of its formats.
 
+mod document;
 mod markdown;
 mod metrics;
 mod model;
@@ -8,7 +9,8 @@ mod text;
 
 use std::io::{self, Write};
 
-pub use metrics::metrics;
+pub use document::document;
+pub use metrics::{file as metrics_file, metrics};
 pub use model::{EndpointReport, LoadReport, Percentiles};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub fn write(report: &LoadReport, format: LoadFormat, out: &mut dyn Write) -> io
         LoadFormat::Text => out.write_all(text::render(report).as_bytes()),
         LoadFormat::Markdown => out.write_all(markdown::render(report).as_bytes()),
         LoadFormat::Json => json(report, out),
-        LoadFormat::Metrics => json(&metrics(report), out),
+        LoadFormat::Metrics => json(&metrics_file(report), out),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::probes::http::{
     outcome::FailureKind,
     plan::{Endpoint, Skipped, ValuesFrom},
     server::Server,
+    usage::Usage,
 };
 
 /// Raised when a reader of the version before would misread the report.
@@ -80,7 +81,17 @@ pub struct EndpointReport {
     pub failures: Vec<FailureReport>,
     pub bytes: BytesReport,
     pub client: Client,
+    /// `None`: the server's processes are not on this host, or not known.
+    pub server: Option<ServerUsage>,
     pub notes: Vec<String>,
+}
+
+/// What the server used meanwhile, warm-up included, for others too.
+#[derive(Debug, Serialize)]
+pub struct ServerUsage {
+    #[serde(flatten)]
+    pub usage: Usage,
+    pub cpu_ns_per_request: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -256,7 +267,7 @@ impl LoadReport {
 }
 
 impl EndpointReport {
-    pub fn new(endpoint: &Endpoint, load: &Load, driven: &Driven) -> Self {
+    pub fn new(endpoint: &Endpoint, load: &Load, driven: &Driven, used: Option<Usage>) -> Self {
         let of = &driven.measurements;
         let measured = driven.measured.as_secs_f64();
         let mut report = Self {
@@ -293,6 +304,10 @@ impl EndpointReport {
                 .collect(),
             bytes: bytes(of),
             client: client(load, driven),
+            server: used.map(|usage| ServerUsage {
+                usage,
+                cpu_ns_per_request: usage.cpu_ns.checked_div(all_requests(driven)),
+            }),
             notes: Vec::new(),
         };
         report.notes = super::notes::of_endpoint(&report, load);
@@ -347,9 +362,15 @@ fn bytes(of: &Measurements) -> BytesReport {
     }
 }
 
+/// With those of the warm-up.
+fn all_requests(driven: &Driven) -> u64 {
+    let of = &driven.measurements;
+    of.complete() + of.failed() + of.warmup_requests
+}
+
 fn client(load: &Load, driven: &Driven) -> Client {
     let of = &driven.measurements;
-    let all = of.complete() + of.failed() + of.warmup_requests;
+    let all = all_requests(driven);
     let time = driven.ran.as_secs_f64() * driven.threads as f64;
     let open = matches!(load.pattern, Pattern::Open { .. });
     Client {

@@ -17,6 +17,7 @@ use crate::probes::http::{
     request::PreparedRequest,
     server::Server,
     target::{Resolved, Target},
+    usage::Usage,
 };
 
 const NASTY: &str = "a`|\u{1b}[31m\n<script>";
@@ -36,6 +37,16 @@ fn server(target: &Target) -> Server {
         },
         protocol: Protocol::Http1,
     }
+}
+
+fn usage() -> Option<Usage> {
+    Some(Usage {
+        processes: 2,
+        cpu_ns: 5_000_000,
+        run_queue_ns: 1_000,
+        disk_read_bytes: Some(4096),
+        ..Usage::default()
+    })
 }
 
 fn load(pattern: Pattern) -> Load {
@@ -104,7 +115,7 @@ fn report(pattern: Pattern, measurements: Measurements) -> LoadReport {
     let mut report = LoadReport::new(&server(&target), &load, "x".to_owned(), Duration::ZERO);
     report
         .endpoints
-        .push(EndpointReport::new(&endpoint, &load, &driven));
+        .push(EndpointReport::new(&endpoint, &load, &driven, usage()));
     report.skipped.push(Skipped {
         endpoint: NASTY.to_owned(),
         reason: NASTY.to_owned(),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{EndpointReport, LoadReport, Percentiles};
+use super::{EndpointReport, LoadReport, Percentiles, model::ServerUsage};
 use crate::report::text::{bytes, clean, count, duration};
 
 pub fn render(report: &LoadReport) -> String {
@@ -114,10 +114,42 @@ fn endpoint(endpoint: &EndpointReport, out: &mut String) -> std::fmt::Result {
             100.0 * endpoint.client.busy
         )?;
     }
+    if let Some(server) = &endpoint.server {
+        server_line(server, out)?;
+    }
     for note in &endpoint.notes {
         writeln!(out, "  * {note}")?;
     }
     Ok(())
+}
+
+fn server_line(server: &ServerUsage, out: &mut String) -> std::fmt::Result {
+    let ServerUsage {
+        usage,
+        cpu_ns_per_request,
+    } = server;
+    write!(out, "  server      ")?;
+    if let Some(cpu) = cpu_ns_per_request {
+        write!(out, "{} of CPU time a request, ", duration(*cpu))?;
+    }
+    write!(
+        out,
+        "{} in all, and {} waiting for a CPU",
+        duration(usage.cpu_ns),
+        duration(usage.run_queue_ns)
+    )?;
+    if let (Some(read), Some(written)) = (usage.disk_read_bytes, usage.disk_write_bytes) {
+        write!(
+            out,
+            "; disk {} read, {} written",
+            bytes(read),
+            bytes(written)
+        )?;
+    }
+    match usage.processes {
+        1 => writeln!(out, " (1 process)"),
+        many => writeln!(out, " ({many} processes)"),
+    }
 }
 
 /// Latencies and phases by name; those that were not measured are left out.
