@@ -4,11 +4,16 @@ mod args;
 mod compare;
 mod format;
 mod load;
+mod mysql;
+mod pools;
 mod postgres;
 mod probe_output;
+mod probes;
 mod record;
 mod redis;
 mod report;
+mod stop;
+mod vectors;
 
 use std::{
     ffi::OsString,
@@ -68,7 +73,10 @@ fn run(cli: Cli, arguments: &[OsString]) -> anyhow::Result<u8> {
         Some(Verb::Compare(options)) => compare::run(&options, &cli.messages),
         Some(Verb::Report(options)) => report::run(&options, &cli.messages),
         Some(Verb::Postgres(options)) => postgres::run(&options),
+        Some(Verb::Mysql(options)) => mysql::run(&options),
         Some(Verb::Redis(options)) => redis::run(&options),
+        Some(Verb::Vectors(options)) => vectors::run(&options),
+        Some(Verb::Pools(options)) => pools::run(&options, arguments),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "profiler", &mut script);

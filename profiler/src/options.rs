@@ -16,10 +16,24 @@ pub const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 /// Which parts of the system a recording covers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Everything that this version can record.
+    /// All of the following.
     #[default]
     Full,
+    /// Services are loaded while they are recorded.
+    Backend,
+    /// Databases are asked while they are recorded.
+    Database,
     System,
+}
+
+impl Mode {
+    pub fn loads_services(self) -> bool {
+        matches!(self, Self::Full | Self::Backend)
+    }
+
+    pub fn asks_databases(self) -> bool {
+        matches!(self, Self::Full | Self::Database)
+    }
 }
 
 /// Which containers are recorded.
@@ -114,19 +128,12 @@ impl RecordOptions {
     /// What a reader of the report must know of the parts that were asked for
     /// and that this version does not have.
     pub fn notes(&self) -> Vec<Note> {
-        if self.mode == Mode::System {
-            return Vec::new();
+        match self.mode {
+            Mode::Full => vec![Note::missing(
+                "frontend: no section, since this version does not drive a browser",
+            )],
+            Mode::Backend | Mode::Database | Mode::System => Vec::new(),
         }
-        [
-            "backend: no section, since a recording sends no load of its own; `profiler load URL` \
-             does, beside it; the CPU time and waiting of services are in the system part",
-            "frontend: no section, since this version does not drive a browser",
-            "database: no section, since a recording asks no server; `profiler postgres` and \
-             `profiler redis` do, beside it; what their processes do is in the system part",
-        ]
-        .into_iter()
-        .map(Note::missing)
-        .collect()
     }
 
     /// Whether the processes asked for are there and are processes. Asked
@@ -270,9 +277,7 @@ mod tests {
     #[test]
     fn full_says_what_is_not_there() {
         let notes = RecordOptions::default().notes();
-        for part in ["backend", "frontend", "database"] {
-            assert!(notes.iter().any(|note| note.text.starts_with(part)));
-        }
+        assert!(notes.iter().any(|note| note.text.starts_with("frontend")));
         let system = RecordOptions {
             mode: Mode::System,
             ..RecordOptions::default()

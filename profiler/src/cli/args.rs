@@ -9,8 +9,12 @@ use super::{
     Format,
     compare::{CompareArgs, RuleArgs, TargetArgs},
     load::LoadArgs,
+    mysql::MysqlArgs,
+    pools::PoolsArgs,
     postgres::PostgresArgs,
+    probes::ProbeArgs,
     redis::RedisArgs,
+    vectors::VectorsArgs,
 };
 use crate::{
     options::{MAX_FREQUENCY, parse_duration, parse_percent},
@@ -22,7 +26,10 @@ const EXAMPLES: &str = "\
 Examples:
   sudo profiler --duration 10 --output report.html
       Where the whole host spends its time, as one HTML file.
-  sudo profiler --containers 'web-*,db' --format flamegraph --output web.svg
+  sudo profiler --containers 'shop-*' --endpoints all --load light --output shop.html
+      The same of these containers, while their services are loaded and their
+      databases asked (--mode full); what is wrong is at the top of the report.
+  sudo profiler --mode system --containers 'web-*,db' --format flamegraph --output web.svg
   sudo profiler --pid 4242 --duration 2m --output app.profile
       Keeps the recording; `profiler report app.profile --format …` renders it.
   profiler doctor
@@ -68,7 +75,10 @@ pub enum Verb {
     Report(ReportArgs),
     Compare(Box<CompareArgs>),
     Postgres(PostgresArgs),
+    Mysql(MysqlArgs),
     Redis(RedisArgs),
+    Vectors(Box<VectorsArgs>),
+    Pools(PoolsArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:
   profiler completions bash > /etc/bash_completion.d/profiler")]
@@ -88,14 +98,13 @@ pub enum Verb {
 /// What a recording can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ModeArg {
-    /// Everything this version can record: the system part. The report says
-    /// which parts are not there.
+    /// All of the others but frontend.
     Full,
-    /// Not in this version.
+    /// system, while the endpoints of services are loaded (--endpoints, --load).
     Backend,
     /// Not in this version.
     Frontend,
-    /// Not in this version.
+    /// system, while PostgreSQL, MySQL, Redis and vector databases are asked what they do.
     Database,
     /// Time of processes, containers and the kernel: on CPUs and waiting.
     System,
@@ -122,7 +131,7 @@ pub enum SourceArg {
 
 #[derive(Debug, Args)]
 pub struct RecordArgs {
-    /// Which part of the system to record.
+    /// What to record, and whom to ask meanwhile.
     #[arg(long, value_enum, default_value_t = ModeArg::Full)]
     pub mode: ModeArg,
 
@@ -193,25 +202,8 @@ pub struct RecordArgs {
     )]
     pub frequency: u64,
 
-    /// API endpoints to probe: all, critical or paths. This version probes none
-    /// and takes only the default.
-    #[arg(
-        long,
-        value_name = "all|critical|PATHS",
-        default_value = DEFAULT_ENDPOINTS,
-        help_heading = "Not in this version"
-    )]
-    pub endpoints: String,
-
-    /// Load to send to the endpoints: light, normal or heavy. This version
-    /// sends none and takes only the default.
-    #[arg(
-        long,
-        value_name = "light|normal|heavy",
-        default_value = DEFAULT_LOAD,
-        help_heading = "Not in this version"
-    )]
-    pub load: String,
+    #[command(flatten)]
+    pub probes: ProbeArgs,
 
     /// Compare the recording with earlier ones, separated by commas: recordings
     /// (.profile) or JSON reports. The verdicts go to stderr, and decide the exit
@@ -225,9 +217,6 @@ pub struct RecordArgs {
     #[command(flatten)]
     pub targets: TargetArgs,
 }
-
-pub const DEFAULT_ENDPOINTS: &str = "critical";
-pub const DEFAULT_LOAD: &str = "normal";
 
 /// What a result shows of a recording.
 #[derive(Debug, Args)]

@@ -283,6 +283,10 @@ impl Gate {
         }))
     }
 
+    pub fn targets(&mut self) -> Option<&mut Wanted> {
+        self.targets.as_mut()
+    }
+
     /// The exit code, and the judgement as text.
     pub fn judge(&self, recording: &Recording) -> anyhow::Result<(u8, String)> {
         let round = input::round(Path::new("this recording"), recording, self.source);

@@ -11,15 +11,14 @@ use clap::ValueEnum as _;
 
 use super::{
     Format,
-    args::{DEFAULT_ENDPOINTS, DEFAULT_LOAD, Messages, ModeArg, RecordArgs, SourceArg},
+    args::{Messages, ModeArg, RecordArgs, SourceArg},
     compare::Gate,
-    exit, format,
+    exit, format, load, probes,
 };
 use crate::{
     doctor,
     options::{ContainerScope, Mode, RecordOptions, RecordedSources, container_scope},
     output::{self, OutputError, Target},
-    privacy,
     profile::Recording,
     progress::{Progress, Silent, Terminal, seconds, thousands},
     report::{self, Selection},
@@ -36,26 +35,37 @@ pub fn run(
     let target = Target::new(arguments.output.as_deref());
     let format = format::choose(arguments.format, &target);
     // Everything that can be known to fail is, before the recording.
-    let gate = Gate::read(
+    let mut gate = Gate::read(
         &arguments.baseline,
         &arguments.targets,
         &arguments.rules,
         arguments.selection.source,
     )?;
+    arguments.probes.check()?;
     doctor::preflight()?;
     options.check_pids()?;
     target.check(format::binary(format))?;
     doctor::raise_limits();
 
+    let mut notes = options.notes();
+    let wanted = gate.as_mut().and_then(Gate::targets);
+    let mut beside = probes::prepare(&arguments.probes, &options, wanted, &mut notes)?;
     let progress: Box<dyn Progress> = if messages.quiet {
         Box::new(Silent)
     } else {
         Box::new(Terminal::new(options.duration))
     };
-    let recorded = session::record(&options, progress.as_ref());
+    let recorded = session::record(&options, progress.as_ref(), &mut beside);
+    if recorded.is_ok() {
+        progress.phase("waiting for probes");
+    }
+    let recorded = recorded.map(|mut recording| {
+        beside.finish(&mut recording);
+        recording
+    });
     progress.finish();
     let mut recording = recorded?;
-    recording.notes.extend(options.notes());
+    recording.notes.extend(notes);
     write(&recording, format, arguments.selection.selection(), &target)?;
     if !messages.quiet {
         say(&summary(&recording, format, &target));
@@ -129,16 +139,10 @@ fn options(arguments: &RecordArgs, command_line: &[OsString]) -> anyhow::Result<
     let mode = match arguments.mode {
         ModeArg::Full => Mode::Full,
         ModeArg::System => Mode::System,
-        ModeArg::Backend => bail!(not_here("backend")),
-        ModeArg::Frontend => bail!(not_here("frontend")),
-        ModeArg::Database => bail!(not_here("database")),
+        ModeArg::Backend => Mode::Backend,
+        ModeArg::Database => Mode::Database,
+        ModeArg::Frontend => bail!("this version has no mode frontend: it drives no browser"),
     };
-    if arguments.endpoints != DEFAULT_ENDPOINTS {
-        bail!("this version probes no API endpoints; leave --endpoints out");
-    }
-    if arguments.load != DEFAULT_LOAD {
-        bail!("this version sends no load to API endpoints; leave --load out");
-    }
     let containers = container_scope(&arguments.containers);
     let mut pids = arguments.pid.clone();
     pids.sort_unstable();
@@ -161,7 +165,7 @@ fn options(arguments: &RecordArgs, command_line: &[OsString]) -> anyhow::Result<
             && arguments.trace.is_empty(),
         trace: trace(&arguments.trace)?,
         max_overhead: arguments.max_overhead,
-        command_line: privacy::command_line(&command_line),
+        command_line: load::command_line(&command_line),
     })
 }
 
@@ -184,10 +188,6 @@ fn trace(words: &[String]) -> anyhow::Result<Option<Vec<u32>>> {
     syscalls::numbers(words).map(Some).map_err(|word| {
         anyhow!("--trace: there is no system call `{word}`, nor a class; classes are {classes}")
     })
-}
-
-fn not_here(mode: &str) -> String {
-    format!("this version has no mode {mode}; it records the system part only: use --mode system")
 }
 
 /// What became of it, in one line.
@@ -266,11 +266,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_refused() {
         for (words, says) in [
-            ("--mode backend", "--mode system"),
-            ("--mode frontend", "--mode system"),
-            ("--mode database", "--mode system"),
-            ("--endpoints all", "--endpoints"),
-            ("--load heavy", "--load"),
+            ("--mode frontend", "browser"),
             ("--pid 1 --containers web", "--containers"),
         ] {
             let error = parsed(&format!("profiler {words}")).expect_err(words);

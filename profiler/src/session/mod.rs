@@ -80,29 +80,49 @@ const BATCH: usize = 4096;
 /// Longest command line that is kept, bytes.
 const MAX_COMMAND_LINE: usize = 4096;
 
+/// What is done while a recording is made, without the session's knowing it.
+pub trait Companion {
+    /// The recording begins, and will take this long unless it is ended.
+    fn begin(&mut self, duration: Duration);
+    /// It is over, in time or before.
+    fn end(&mut self);
+}
+
 /// Records what the options say.
 ///
 /// # Errors
 ///
 /// If the kernel refuses the programs or nothing at all can be recorded.
 /// Everything that goes wrong later is in the recording's notes.
-pub fn record(options: &RecordOptions, progress: &dyn Progress) -> anyhow::Result<Recording> {
+pub fn record(
+    options: &RecordOptions,
+    progress: &dyn Progress,
+    companion: &mut dyn Companion,
+) -> anyhow::Result<Recording> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(run(options, progress))
+    runtime.block_on(run(options, progress, companion))
 }
 
-async fn run(options: &RecordOptions, progress: &dyn Progress) -> anyhow::Result<Recording> {
+async fn run(
+    options: &RecordOptions,
+    progress: &dyn Progress,
+    companion: &mut dyn Companion,
+) -> anyhow::Result<Recording> {
     let signals = Signals::new().context("cannot catch signals")?;
     let mut session = Session::start(options)?;
     let mut signals = signals;
     let stopped = session.warm_up(&mut signals).await;
     let interrupted = match stopped {
         Some(reason) => reason,
-        None => session.record(options, progress, &mut signals).await,
+        None => {
+            companion.begin(options.duration);
+            session.record(options, progress, &mut signals).await
+        }
     };
+    companion.end();
     session.finish(options, progress, interrupted)
 }
 
@@ -290,6 +310,8 @@ impl Session {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut gauges = tokio::time::interval(GAUGES);
+        gauges.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ring = RingFd(self.ring.as_raw_fd());
         // SAFETY: the ring, and with it the descriptor, outlives the loop.
         let wake = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }.ok();
@@ -299,6 +321,11 @@ impl Session {
                 signal = signals.next() => return format!("stopped by {signal}"),
                 () = tokio::time::sleep_until(deadline) => return String::new(),
                 _ = housekeeping.tick() => self.keep_house(),
+                _ = gauges.tick() => {
+                    if let Some(pools) = self.sources.sample(&self.kernel) {
+                        progress.pools(self.started.elapsed(), &pools);
+                    }
+                }
                 Some(done) = self.table.next_table() => {
                     self.table.install(done, &mut self.kernel);
                 }
@@ -310,8 +337,6 @@ impl Session {
             progress.recording(self.started.elapsed(), self.intake.samples, lost);
             if !self.pids.is_empty() && self.targets_ended() {
                 return "the processes asked for have ended".to_owned();
-        let mut gauges = tokio::time::interval(GAUGES);
-        gauges.set_missed_tick_behavior(MissedTickBehavior::Delay);
             }
         }
     }
@@ -321,11 +346,6 @@ impl Session {
             self.note(NoteKind::Warning, error.to_string());
         }
         self.table.sweep(&mut self.kernel);
-                _ = gauges.tick() => {
-                    if let Some(pools) = self.sources.sample(&self.kernel) {
-                        progress.pools(self.started.elapsed(), &pools);
-                    }
-                }
         self.sources
             .sweep(&mut self.kernel, &mut self.containers, &mut self.intake);
         let note = self.limits.keep(
