@@ -3,6 +3,7 @@
 mod support;
 
 pub use support::{
-    cgroups, databases, folded, holder, hostile, http, image, interpreted, kernel, measurement,
-    nodes, perf, process, profiler, programs, prompted, pythons, recording, stack, vite, wrk,
+    cgroups, databases, demo, folded, holder, hostile, http, image, interpreted, kernel, mariadb,
+    measurement, nodes, perf, process, profiler, programs, prompted, pythons, recording, stack,
+    steal, vectors, vite, wrk,
 };

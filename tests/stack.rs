@@ -12,7 +12,9 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use tests::{
     cgroups::Version,
-    holder, process,
+    demo,
+    holder::{self, Content},
+    process,
     stack::{docker_host, run_directory},
 };
 
@@ -42,19 +44,25 @@ fn command() -> Result<()> {
         None if Version::V1.mount().is_some() => Version::V1,
         None => Version::V2,
     };
+    let has = |option: &str| arguments.iter().any(|word| word == option);
+    let content = if has("--demo") {
+        Content::Demo {
+            fixed: has("--fixed"),
+        }
+    } else if has("--empty") {
+        Content::Engine
+    } else {
+        Content::Programs
+    };
     match arguments.first().map(String::as_str) {
         Some("hold") => {
-            let detached = arguments.iter().any(|word| word == "--detached");
-            let load = match detached {
-                true => Some(TRY),
-                false if arguments.iter().any(|word| word == "--empty") => None,
-                false => Some(TEST),
-            };
-            holder::hold(version, detached, load)
+            let detached = has("--detached");
+            let load = if detached { TRY } else { TEST };
+            holder::hold(version, detached, content, load)
         }
-        Some("up") => up(version),
+        Some("up") => up(version, content, &arguments[1..]),
         Some("down") => down(),
-        _ => bail!("stack up|down [--cgroup v1|v2]"),
+        _ => bail!("stack up|down [--demo [--fixed]] [--cgroup v1|v2]"),
     }
 }
 
@@ -62,7 +70,7 @@ fn pid_file(version: Version) -> PathBuf {
     Path::new("/run").join(format!("profiler-tests-{}.pid", version.name()))
 }
 
-fn up(version: Version) -> Result<()> {
+fn up(version: Version, content: Content, options: &[String]) -> Result<()> {
     ensure!(
         !pid_file(version).exists(),
         "it is up: cargo xtask stack down"
@@ -70,6 +78,7 @@ fn up(version: Version) -> Result<()> {
     eprintln!("starting containers on cgroup {}", version.name());
     let mut holder = Command::new(env::current_exe()?)
         .args(["hold", "--cgroup", version.name(), "--detached"])
+        .args(options)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         // Not ours: it outlives this command, and whoever reads our output would
@@ -96,6 +105,9 @@ fn up(version: Version) -> Result<()> {
             "this host has both cgroup versions; to see version 2 alone, prefix a command with"
         );
         eprintln!("  nsenter --mount=/proc/{}/ns/mnt --", holder.id());
+    }
+    if let Content::Demo { .. } = content {
+        eprintln!("{}", demo::DIRECTIONS);
     }
     eprintln!(
         "up, under load for {} minutes; end it with: cargo xtask stack down",

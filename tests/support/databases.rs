@@ -87,6 +87,10 @@ impl Postgres {
         Ok(server)
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// psql with a name that the server knows it by.
     pub fn psql(&self, name: &str) -> Result<Command> {
         let mut command = Command::new("chroot");
@@ -157,7 +161,7 @@ impl Certificate {
         Ok(Self { directory })
     }
 
-    fn files(&self) -> [(PathBuf, &'static str); 2] {
+    pub fn files(&self) -> [(PathBuf, &'static str); 2] {
         ["server.crt", "server.key"].map(|name| (self.directory.path().join(name), name))
     }
 
@@ -176,7 +180,7 @@ impl Drop for Postgres {
 }
 
 pub struct Redis {
-    _process: Process,
+    process: Process,
     pub port: u16,
 }
 
@@ -191,13 +195,14 @@ impl Redis {
             .args(["--enable-debug-command", "yes"])
             .args(options);
         let process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()))?;
-        let server = Self {
-            _process: process,
-            port,
-        };
+        let server = Self { process, port };
         let ready = process::until(Duration::from_secs(20), || server.cli(&["PING"]).is_ok());
         ensure!(ready, "Redis does not start");
         Ok(server)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     /// A server that speaks TLS and nothing else.
@@ -223,10 +228,7 @@ impl Redis {
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
         ensure!(ready, "Redis does not start");
-        Ok(Self {
-            _process: process,
-            port,
-        })
+        Ok(Self { process, port })
     }
 
     /// A tool of Redis that is told where the server is.
@@ -289,6 +291,6 @@ pub fn finding<'r>(report: &'r Value, kind: &str, words: &[&str]) -> Result<&'r 
     found.ok_or_else(|| anyhow::anyhow!("no {kind} with {words:?}: {:#}", report["findings"]))
 }
 
-fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -14,8 +14,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{
     cgroups::{self, Version},
-    image, process, programs,
-    stack::{self, CONTAINERS},
+    demo, image, process, programs, stack,
 };
 
 /// How long a test waits for another's stack to go.
@@ -27,10 +26,41 @@ extern "C" fn stop(_: libc::c_int) {
     STOP.store(true, Ordering::Relaxed);
 }
 
+/// What a stack is of.
+#[derive(Clone, Copy)]
+pub enum Content {
+    /// The engine and its image alone.
+    Engine,
+    /// Known programs ([`stack::CONTAINERS`]).
+    Programs,
+    /// A shop with its faults ([`demo::CONTAINERS`]), or without.
+    Demo { fixed: bool },
+}
+
+impl Content {
+    /// Starts the containers, whose load ends after so long, and waits until
+    /// they work.
+    fn start(self, engine: &Engine, programs: &Path, load: Duration) -> Result<()> {
+        let load = format!("LOAD={}", load.as_secs());
+        match self {
+            Self::Engine => Ok(()),
+            Self::Programs => {
+                let programs = format!("{}:/programs:ro", programs.display());
+                engine.containers(stack::CONTAINERS, &[programs], &[load])?;
+                stack::wait_for_load(engine.version)
+            }
+            Self::Demo { fixed } => {
+                let fixed = format!("FIXED={}", u8::from(fixed));
+                engine.containers(demo::CONTAINERS, &demo::volumes(), &[load, fixed])?;
+                demo::wait_for_clients(engine.version)
+            }
+        }
+    }
+}
+
 /// Starts the stack, says `ready`, and takes it down when standard input
-/// closes (unless `detached`), on a signal, or when starting it fails. Without a
-/// `load` there is only the engine and its image.
-pub fn hold(version: Version, detached: bool, load: Option<Duration>) -> Result<()> {
+/// closes (unless `detached`), on a signal, or when starting it fails.
+pub fn hold(version: Version, detached: bool, content: Content, load: Duration) -> Result<()> {
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
         let handler = stop as extern "C" fn(libc::c_int);
         // SAFETY: the handler only stores into an atomic.
@@ -54,11 +84,7 @@ pub fn hold(version: Version, detached: bool, load: Option<Duration>) -> Result<
     engine.clean();
     let started = engine.start().and_then(|()| {
         engine.image()?;
-        let Some(load) = load else {
-            return Ok(());
-        };
-        engine.containers(&programs, load)?;
-        stack::wait_for_load(version)
+        content.start(&engine, &programs, load)
     });
     match &started {
         Ok(()) => println!("ready"),
@@ -198,13 +224,18 @@ impl Engine {
         Ok(())
     }
 
-    fn containers(&self, programs: &Path, load: Duration) -> Result<()> {
-        for (name, script) in CONTAINERS {
+    fn containers(
+        &self,
+        containers: &[(&str, &str)],
+        volumes: &[String],
+        environment: &[String],
+    ) -> Result<()> {
+        for (name, script) in containers {
             process::output(
                 self.docker()
                     .args(["run", "--detach", "--network=host", "--name", name])
-                    .args(["--env", &format!("LOAD={}", load.as_secs())])
-                    .arg(format!("--volume={}:/programs:ro", programs.display()))
+                    .args(volumes.iter().flat_map(|volume| ["--volume", volume]))
+                    .args(environment.iter().flat_map(|variable| ["--env", variable]))
                     .args([image::IMAGE, "/bin/sh", "-c", script]),
             )?;
         }

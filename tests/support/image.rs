@@ -15,15 +15,19 @@ use super::process;
 const RELEASE: &str = "bookworm";
 const PACKAGES: &str = "python3,nodejs,postgresql,redis-server,redis-tools,nginx-light,wrk,procps";
 /// Installed by apt afterwards: debootstrap does not resolve virtual packages.
-const MORE: [&str; 6] = [
+const MORE: [&str; 8] = [
     "gunicorn",
     "node-express",
+    "python3-asyncpg",
     "python3-fastapi",
     "python3-numpy",
     "python3-psycopg2",
+    "python3-redis",
     "python3-uvicorn",
 ];
-pub const IMAGE: &str = "profiler-tests:2";
+/// The number goes up with what is in it.
+pub const IMAGE: &str = "profiler-tests:3";
+const ROOT: &str = "rootfs-3";
 
 /// Where large things are kept: of the machine, so that a fresh clone finds
 /// them again.
@@ -84,12 +88,12 @@ pub fn program(path: &str) -> Result<Command> {
 /// The root file system itself, for programs that run from it with chroot.
 pub fn root_file_system() -> Result<PathBuf> {
     let directory = cache().join("image");
-    let finished = directory.join("rootfs-2");
+    let finished = directory.join(ROOT);
     if finished.is_dir() {
         return Ok(finished);
     }
     eprintln!("building the containers' root file system with debootstrap (about a minute)");
-    let partial = directory.join("rootfs-2.partial");
+    let partial = finished.with_extension("partial");
     let log = directory.join("debootstrap.log");
     fs::create_dir_all(&directory)?;
     // Mirrors fail now and then; debootstrap itself does not try again.

@@ -152,6 +152,16 @@ impl Stack {
         Self::hold(version, holder, &["--empty"])
     }
 
+    /// Starts the shop of [`super::demo`], with its faults or `fixed`.
+    pub fn start_demo(version: Version, holder: &Path, fixed: bool) -> Result<Self> {
+        let options: &[&str] = if fixed {
+            &["--demo", "--fixed"]
+        } else {
+            &["--demo"]
+        };
+        Self::hold(version, holder, options)
+    }
+
     fn hold(version: Version, holder: &Path, options: &[&str]) -> Result<Self> {
         let mut command = Command::new(holder);
         command
@@ -183,7 +193,19 @@ impl Stack {
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("nsenter");
         command
-            .arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id()))
+            .arg(namespace(self.holder.id(), "mnt"))
+            .arg("--")
+            .arg(program)
+            .env("DOCKER_HOST", docker_host(self.version));
+        command
+    }
+
+    /// As [`Self::command`], with the containers' loopback for its own: as on a
+    /// host whose network they have.
+    pub fn command_in_network(&self, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["mnt", "net"].map(|kind| namespace(self.holder.id(), kind)))
             .arg("--")
             .arg(program)
             .env("DOCKER_HOST", docker_host(self.version));
@@ -194,6 +216,12 @@ impl Stack {
     pub fn containers(&self) -> Result<Vec<(String, String)>> {
         containers(self.version)
     }
+}
+
+/// A namespace of a process, as an option of nsenter.
+fn namespace(pid: u32, kind: &str) -> String {
+    let option = if kind == "mnt" { "mount" } else { kind };
+    format!("--{option}=/proc/{pid}/ns/{kind}")
 }
 
 impl Drop for Stack {

@@ -292,7 +292,7 @@ impl Services {
 
     fn start() -> Result<Self> {
         let mut services = Self {
-            root: cache::directory("image")?.join("rootfs-2"),
+            root: cache::directory("image")?.join("rootfs-3"),
             children: Vec::new(),
         };
         if !services.root.exists() {

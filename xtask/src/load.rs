@@ -33,7 +33,7 @@ struct Run {
 }
 
 pub fn bench(profiler: &Path, work: &Path) -> Result<()> {
-    let root = cache::directory("image")?.join("rootfs-2");
+    let root = cache::directory("image")?.join("rootfs-3");
     if !root.exists() {
         bail!("the tests' image is not there: run cargo xtask test integration once");
     }

@@ -10,6 +10,7 @@ mod event_costs;
 mod interpreters;
 mod kernels;
 mod load;
+mod mariadb;
 mod measure;
 mod nodes;
 mod packages;
@@ -22,6 +23,7 @@ mod stack;
 mod suites;
 mod test;
 mod toolchain;
+mod vector_databases;
 mod vite;
 
 use std::{env, process::ExitCode};
@@ -48,6 +50,7 @@ Commands:
   bench load          Only the load generator, beside wrk and oha
   bench compare [N]   How often `profiler compare` is wrong about N pairs of programs
   stack up|down       Start or stop containers to try the profiler on (--cgroup v1|v2)
+  stack up --demo     Instead, a shop with faults planted in it (--fixed: without them)
   setup [build|test]  Install what building or testing needs, and nothing else
 
 Example:
@@ -88,6 +91,8 @@ fn command(arguments: &[String]) -> Result<ExitCode> {
                 nodes::fetch()?;
                 vite::fetch()?;
                 py_spy::fetch()?;
+                mariadb::fetch()?;
+                vector_databases::fetch()?;
             }
             Some(other) => bail!("setup knows build and test, not {other}"),
         },

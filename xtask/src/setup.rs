@@ -99,7 +99,7 @@ const TEST: &[Need] = &[
         packages: &[&["npm"]],
     },
     Need {
-        why: "fetches py-spy, which tests compare with",
+        why: "fetches py-spy and vector databases, for tests",
         proof: Proof::Tool("pip3"),
         packages: &[&["python3-pip"]],
     },

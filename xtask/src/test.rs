@@ -9,7 +9,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{bpf, dist, kernels, nodes, py_spy, pythons, setup, shell, vite};
+use crate::{
+    bpf, dist, kernels, mariadb, nodes, py_spy, pythons, setup, shell, vector_databases, vite,
+};
 
 /// One test or check, and how it ended.
 pub struct Outcome {
@@ -190,6 +192,8 @@ fn integration(filter: Option<&str>) -> Result<Vec<Outcome>> {
     nodes::fetch()?;
     vite::fetch()?;
     py_spy::fetch()?;
+    mariadb::fetch()?;
+    vector_databases::fetch()?;
     let mut command = shell::cargo();
     command.env("PROFILER", binary);
     if !shell::is_root() {

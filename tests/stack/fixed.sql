@@ -1,0 +1,2 @@
+-- What the schema lacks on purpose.
+CREATE INDEX orders_reference ON orders (reference);
