@@ -1,5 +1,5 @@
 //! Plans of PostgreSQL beside those of an earlier report, and the space in tables
-//! that no row needs beside what pgstattuple finds.
+//! and indexes that nothing needs beside what pgstattuple and REINDEX find.
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
@@ -182,5 +182,58 @@ fn space_that_no_row_needs() -> Result<()> {
         );
     }
     ensure!(bloat["tables_without_statistics"] == 1, "{bloat:#}");
+    Ok(())
+}
+
+/// Indexes of every kind of key whose entries half went, or that grew in no order,
+/// beside what they have when they are built anew.
+#[test]
+fn space_that_no_entry_needs() -> Result<()> {
+    let server = Postgres::start(&["autovacuum=off"])?;
+    for statement in [
+        "CREATE TABLE keys (id int, class int, name text, price numeric, at timestamptz)",
+        "CREATE INDEX by_id ON keys (id)",
+        "CREATE INDEX by_class ON keys (class)",
+        "CREATE INDEX by_class_and_name ON keys (class, name)",
+        "CREATE INDEX by_price ON keys (price) WITH (fillfactor = 70)",
+        "CREATE INDEX by_lower_name ON keys (lower(name))",
+        "CREATE UNIQUE INDEX by_id_and_time ON keys (id) INCLUDE (at)",
+        "CREATE INDEX of_some ON keys (id) WHERE class < 100",
+        "INSERT INTO keys SELECT (i * 7919::bigint % 300007)::int, i % 200, nullif('name ' || i % 7777, 'name 0'),
+           (i % 1000) / 7.0, now() FROM generate_series(1, 300000) i",
+        "DELETE FROM keys WHERE id % 2 = 0 AND class > 20",
+        "VACUUM ANALYZE keys",
+    ] {
+        server.sql(statement)?;
+    }
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let report = server.probe(&["--duration", "1ms"])?;
+    let bloat = &report["index_bloat"]["data"];
+    ensure!(bloat["indexes_without_statistics"] == 1, "{bloat:#}");
+    let indexes = bloat["indexes"].as_array().context("no indexes")?;
+    for name in [
+        "by_id",
+        "by_class",
+        "by_class_and_name",
+        "by_price",
+        "by_lower_name",
+        "by_id_and_time",
+    ] {
+        let size = || -> Result<f64> {
+            let size = server.sql(&format!("SELECT pg_relation_size('{name}')"))?;
+            Ok(size.parse()?)
+        };
+        let before = size()?;
+        server.sql(&format!("REINDEX INDEX {name}"))?;
+        let measured = 100.0 * (1.0 - size()? / before);
+        let row = indexes.iter().find(|row| row["index"] == name);
+        let found = row.and_then(|row| row["estimated_bloat_percent"].as_f64());
+        let found = found.with_context(|| format!("{name} is not in {bloat:#}"))?;
+        println!("{name}: {found:.1} % estimated, {measured:.1} % given back by REINDEX");
+        ensure!(
+            (found - measured).abs() <= BLOAT_ERROR && measured > 15.0,
+            "{name}: {found:.1} % instead of {measured:.1} %"
+        );
+    }
     Ok(())
 }

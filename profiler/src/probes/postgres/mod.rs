@@ -34,7 +34,7 @@ use crate::probes::{
     window::Window,
 };
 use activity::Observer;
-use bloat::Bloat;
+use bloat::{IndexesBloat, TablesBloat};
 use checkpoints::{CheckpointCounters, Checkpoints};
 use indexes::{Index, Indexes, UnindexedForeignKey};
 use replication::Replication;
@@ -158,7 +158,8 @@ pub async fn probe(options: Options) -> Result<Report> {
         pools: Pool::read(&mut session).await.into(),
         activity: observer.finish().into(),
         tables: tables.into(),
-        bloat: Bloat::read(&mut session).await.into(),
+        bloat: TablesBloat::read(&mut session).await.into(),
+        index_bloat: IndexesBloat::read(&mut session).await.into(),
         indexes: indexes.map(|(indexes, _)| indexes).into(),
         missing_indexes: missing_indexes.into(),
         checkpoints: both(&before.checkpoints, &after.checkpoints)

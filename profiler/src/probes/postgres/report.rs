@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     activity::Activity,
-    bloat::Bloat,
+    bloat::{IndexesBloat, TablesBloat},
     checkpoints::Checkpoints,
     explain::Plan,
     indexes::Indexes,
@@ -42,7 +42,8 @@ pub struct Report {
     pub connections: Section<Connections>,
     pub pools: Section<Vec<Pool>>,
     pub tables: Section<Tables>,
-    pub bloat: Section<Bloat>,
+    pub bloat: Section<TablesBloat>,
+    pub index_bloat: Section<IndexesBloat>,
     pub indexes: Section<Indexes>,
     pub missing_indexes: Section<Vec<MissingIndex>>,
     pub checkpoints: Section<Checkpoints>,

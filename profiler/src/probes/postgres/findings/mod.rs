@@ -24,6 +24,7 @@ pub fn findings(report: &Report) -> Vec<Finding> {
     tables::indexes(report, &mut found);
     tables::upkeep(report, &mut found);
     tables::bloat(report, &mut found);
+    tables::index_bloat(report, &mut found);
     server::checkpoints(report, &mut found);
     server::copies(report, &mut found);
     for plan in &report.plans {

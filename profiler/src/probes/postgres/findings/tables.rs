@@ -14,6 +14,8 @@ const LARGE_INDEX_BYTES: u64 = 1 << 20;
 /// The estimate is not good for less.
 const BLOAT_PERCENT: f64 = 40.0;
 const BLOAT_BYTES: u64 = 10 << 20;
+/// What grows in no order has a third of it free by nature.
+const INDEX_BLOAT_PERCENT: f64 = 50.0;
 const DEAD_PERCENT: f64 = 20.0;
 const DEAD_ROWS: u64 = 10_000;
 /// Emergency vacuums begin at 200 million (autovacuum_freeze_max_age), and
@@ -216,6 +218,40 @@ pub fn bloat(report: &Report, found: &mut Vec<Finding>) {
                 "reading it whole reads that too: VACUUM FULL (locks the table) or pg_repack gives \
                  it back; autovacuum that runs more often keeps it from growing",
             ),
+        );
+    }
+}
+
+pub fn index_bloat(report: &Report, found: &mut Vec<Finding>) {
+    let bloat = report.index_bloat.data();
+    let indexes = bloat.map_or(&[][..], |bloat| &bloat.indexes);
+    for index in indexes {
+        if index.estimated_bloat_percent < INDEX_BLOAT_PERCENT
+            || index.estimated_bloat_bytes < BLOAT_BYTES
+        {
+            continue;
+        }
+        found.push(
+            Finding::new(
+                Severity::Warning,
+                "index_bloat",
+                format!(
+                    "about {} of index {} on {} hold no entry",
+                    bytes(index.estimated_bloat_bytes),
+                    index.index,
+                    index.table
+                ),
+            )
+            .evidence(format!(
+                "estimated: {} of {}; pgstatindex('{}') measures it",
+                percent(index.estimated_bloat_percent),
+                bytes(index.bytes),
+                index.index
+            ))
+            .advice(format!(
+                "REINDEX INDEX CONCURRENTLY {} builds it anew without locking out writers",
+                index.index
+            )),
         );
     }
 }

@@ -71,6 +71,7 @@ impl Report {
             self.sequential_reads(),
             self.dead_rows(),
             self.bloat(),
+            self.index_bloat(),
             self.unused_indexes(),
             self.duplicate_indexes(),
             self.missing(),

@@ -1,30 +1,20 @@
-//! Space in the files of tables that their rows do not need: an estimate from
-//! the planner's statistics. Nothing is read of the tables themselves.
+//! Space in the files of tables that their rows do not need: what rows of such
+//! values take is known from the planner's statistics.
 //!
-//! Layout: `PageHeaderData`, `ItemIdData` and `HeapTupleHeaderData` of
-//! src/include/storage/{bufpage,itemid}.h and access/htup_details.h (12 to 18).
+//! Layout: `HeapTupleHeaderData` of src/include/access/htup_details.h (12 to 18).
 
 use serde::{Deserialize, Serialize};
 
-use super::session::{Session, SessionError};
+use super::{
+    super::session::{Session, SessionError},
+    CHANGED_SHARE, FEWEST_PAGES, LISTED, MOST, full_name,
+    width::{ColumnStatistics, ITEM, PAGE_HEADER, Width},
+};
 
-const PAGE_HEADER: f64 = 24.0;
-const ITEM: f64 = 4.0;
 const ROW_HEADER: u64 = 23;
-/// `MAXIMUM_ALIGNOF` of 64-bit servers.
-const MOST_ALIGNED: u64 = 8;
-/// Longest value with a header of one byte, which is not aligned.
-const SHORT_VALUE: f64 = 126.0;
-/// Tables below this are not worth a word, pages.
-const FEWEST_PAGES: u64 = 128;
-/// Most tables that are looked at, the largest first.
-const MOST: usize = 500;
-const LISTED: usize = 20;
-/// Rows changed since the statistics were made, from which they tell nothing.
-const CHANGED_SHARE: f64 = 0.1;
 
 #[derive(Clone, Debug, Serialize)]
-pub struct Bloat {
+pub struct TablesBloat {
     /// By bytes; those with any.
     pub tables: Vec<TableBloat>,
     pub estimated_tables: u64,
@@ -56,17 +46,7 @@ struct Row {
     columns: Vec<ColumnStatistics>,
 }
 
-#[derive(Deserialize)]
-struct ColumnStatistics {
-    /// `pg_attribute.attlen`: below 0 for values of varying length.
-    length: i64,
-    /// `pg_attribute.attalign`.
-    alignment: String,
-    width: Option<f64>,
-    nulls: Option<f64>,
-}
-
-impl Bloat {
+impl TablesBloat {
     /// # Errors
     /// Those of [`Session::rows`].
     pub async fn read(session: &mut Session) -> Result<Self, SessionError> {
@@ -111,10 +91,7 @@ impl Bloat {
             let spare = (row.pages as f64 - pages).max(0.0);
             if spare >= 1.0 {
                 found.tables.push(TableBloat {
-                    table: match row.schema.as_str() {
-                        "public" => row.name.clone(),
-                        schema => format!("{schema}.{}", row.name),
-                    },
+                    table: full_name(&row.schema, &row.name),
                     bytes: row.pages * row.block_size,
                     estimated_bloat_bytes: spare as u64 * row.block_size,
                     estimated_bloat_percent: 100.0 * spare / row.pages as f64,
@@ -134,41 +111,15 @@ impl Row {
         if self.rows < 0.0 || self.columns.is_empty() {
             return None;
         }
-        let mut width = 0.0;
-        let mut nulls = false;
-        let mut varies = false;
-        for column in &self.columns {
-            let share = 1.0 - column.nulls?;
-            let value = column.width?;
-            nulls |= share < 1.0;
-            varies |= column.length < 0 || share < 1.0;
-            if column.length >= 0 || value > SHORT_VALUE {
-                let alignment = match column.alignment.as_str() {
-                    "d" => 8.0,
-                    "i" => 4.0,
-                    "s" => 2.0,
-                    _ => 1.0,
-                };
-                width = f64::ceil(width / alignment) * alignment;
-            }
-            width += share * value;
-        }
-        let bitmap = if nulls {
-            (self.columns.len() as u64).div_ceil(8)
-        } else {
-            0
-        };
-        let header = (ROW_HEADER + bitmap).next_multiple_of(MOST_ALIGNED) as f64;
-        let aligned = MOST_ALIGNED as f64;
-        // Rows of many lengths are rounded up by half of it in the middle.
-        let data = if varies {
-            width + (aligned - 1.0) / 2.0
-        } else {
-            f64::ceil(width / aligned) * aligned
-        };
+        let row = Width::of(&self.columns)?;
+        let header = row.header(ROW_HEADER, self.columns.len());
         let usable = (self.block_size as f64 - PAGE_HEADER) * self.fill_percent / 100.0;
-        let per_page = (usable / (ITEM + header + data)).max(1.0);
-        let per_page = if varies { per_page } else { per_page.floor() };
+        let per_page = (usable / (ITEM + header + row.aligned())).max(1.0);
+        let per_page = if row.varies {
+            per_page
+        } else {
+            per_page.floor()
+        };
         Some(f64::ceil(self.rows / per_page))
     }
 }
@@ -214,7 +165,7 @@ mod tests {
         unknown.columns[0].width = None;
         let mut changed = row(&[(4, "i", 4.0, 0.0)]);
         changed.changed_rows = 50_000;
-        let found = Bloat::of(&[unknown, changed, row(&[(4, "i", 4.0, 0.0)])]);
+        let found = TablesBloat::of(&[unknown, changed, row(&[(4, "i", 4.0, 0.0)])]);
         assert_eq!(found.estimated_tables, 1);
         assert_eq!(found.tables_without_statistics, 1);
         assert_eq!(found.tables_changed_since, 1);
