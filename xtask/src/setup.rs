@@ -94,6 +94,21 @@ const TEST: &[Need] = &[
         packages: &[&["openssl"]],
     },
     Need {
+        why: "C++ programs, whose names are told",
+        proof: Proof::Tool("g++"),
+        packages: &[&["g++"]],
+    },
+    Need {
+        why: "Go programs, and the reader of pprof files",
+        proof: Proof::Tool("go"),
+        packages: &[&["golang-go"]],
+    },
+    Need {
+        why: "packs debug information as distributions do",
+        proof: Proof::Tool("xz"),
+        packages: &[&["xz-utils"]],
+    },
+    Need {
         why: "fetches the versions of Node to test on",
         proof: Proof::Tool("npm"),
         packages: &[&["npm"]],

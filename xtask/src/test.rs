@@ -170,7 +170,7 @@ fn lint(_: Option<&str>) -> Result<Vec<Outcome>> {
 fn unit(filter: Option<&str>) -> Result<Vec<Outcome>> {
     nodes::fetch()?;
     cargo_test(
-        shell::cargo()
+        as_root(&mut shell::cargo())
             .args([
                 "test",
                 "--workspace",
@@ -194,20 +194,24 @@ fn integration(filter: Option<&str>) -> Result<Vec<Outcome>> {
     py_spy::fetch()?;
     mariadb::fetch()?;
     vector_databases::fetch()?;
-    let mut command = shell::cargo();
-    command.env("PROFILER", binary);
+    cargo_test(
+        as_root(&mut shell::cargo())
+            .env("PROFILER", binary)
+            .args(["test", "--package", "tests", "--locked", "--no-fail-fast"])
+            .args(["--", "--test-threads=1", "--nocapture"])
+            .args(filter),
+    )
+}
+
+/// Builds as who calls, and runs the tests as root.
+fn as_root(command: &mut Command) -> &mut Command {
     if !shell::is_root() {
         command.env(
             "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER",
             "sudo --preserve-env=PROFILER --",
         );
     }
-    cargo_test(
-        command
-            .args(["test", "--package", "tests", "--locked", "--no-fail-fast"])
-            .args(["--", "--test-threads=1", "--nocapture"])
-            .args(filter),
-    )
+    command
 }
 
 /// Runs `cargo test`, shows what it prints and counts its tests.

@@ -36,23 +36,25 @@ __attribute__((noinline)) int aligned(int n, const char *text) {
 int main(int argc, char **argv) { return aligned(argc, argv[0]); }
 "#;
 
-/// Built with these options; `None` if there is no C compiler that takes them.
-pub fn c(options: &[&str]) -> Option<Vec<u8>> {
-    let directory = tempfile::tempdir().ok()?;
+/// Built with these options.
+pub fn c(options: &[&str]) -> Vec<u8> {
+    let directory = tempfile::tempdir().expect("a directory");
     let source = directory.path().join("program.c");
     let program = directory.path().join("program");
-    std::fs::write(&source, SOURCE).ok()?;
+    std::fs::write(&source, SOURCE).expect("the source");
     let output = Command::new("cc")
         .args(options)
         .arg("-o")
         .arg(&program)
         .arg(&source)
         .output()
-        .ok()?;
-    output
-        .status
-        .success()
-        .then(|| std::fs::read(&program).ok())?
+        .expect("gcc is installed");
+    assert!(
+        output.status.success(),
+        "{options:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    std::fs::read(&program).expect("the program")
 }
 
 const GO_SOURCE: &str = r#"package main
@@ -80,11 +82,11 @@ func main() {
 }
 "#;
 
-pub fn go(options: &[&str]) -> Option<Vec<u8>> {
-    let directory = tempfile::tempdir().ok()?;
+pub fn go(options: &[&str]) -> Vec<u8> {
+    let directory = tempfile::tempdir().expect("a directory");
     let source = directory.path().join("main.go");
     let program: PathBuf = Path::new(directory.path()).join("program");
-    std::fs::write(&source, GO_SOURCE).ok()?;
+    std::fs::write(&source, GO_SOURCE).expect("the source");
     let output = Command::new("go")
         .arg("build")
         .args(options)
@@ -92,13 +94,13 @@ pub fn go(options: &[&str]) -> Option<Vec<u8>> {
         .arg(&program)
         .arg(&source)
         .output()
-        .ok()?;
+        .expect("golang-go is installed");
     assert!(
         output.status.success(),
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    std::fs::read(&program).ok()
+    std::fs::read(&program).expect("the program")
 }
 
 /// The kernel's own shared object, as it is mapped into this process.
