@@ -440,10 +440,13 @@ pub enum Counter {
     /// Disk requests whose completion was not seen: their structure was used
     /// for another. They count, without their times.
     DiskEndsUnseen = 18,
+    /// System calls whose file or peer found the table of those full: they count
+    /// for their threads.
+    TargetsLost = 19,
 }
 
 impl Counter {
-    pub const COUNT: usize = 19;
+    pub const COUNT: usize = 20;
     /// Outcomes of the sampling clock's stacks are counted behind the named
     /// counters.
     pub const OUTCOMES: u32 = Self::COUNT as u32;

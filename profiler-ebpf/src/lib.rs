@@ -14,6 +14,7 @@ pub mod process;
 pub mod runtime;
 pub mod syscall;
 pub mod table;
+pub mod target;
 pub mod v8;
 pub mod wait;
 
@@ -26,4 +27,5 @@ pub use process::*;
 pub use runtime::*;
 pub use syscall::*;
 pub use table::*;
+pub use target::*;
 pub use wait::*;

@@ -30,7 +30,9 @@ mod programs {
 
     use crate::{
         maps::{network_setting, setting},
-        sources::{block, cache, cgroup, cpu, gil, lifecycle, memory, network, sched, syscalls},
+        sources::{
+            block, cache, cgroup, cpu, gil, lifecycle, memory, network, sched, syscalls, targets,
+        },
         task::Task,
         walk::Context,
     };
@@ -109,6 +111,18 @@ mod programs {
     #[raw_tracepoint(tracepoint = "sys_exit")]
     pub fn call_return(context: RawTracePointContext) -> u32 {
         sched::call_returns(Context::Return(&context), context.arg(1));
+        0
+    }
+
+    #[raw_tracepoint(tracepoint = "sys_enter")]
+    pub fn target_enter(context: RawTracePointContext) -> u32 {
+        targets::enter(context.arg(0), context.arg(1));
+        0
+    }
+
+    #[raw_tracepoint(tracepoint = "sys_exit")]
+    pub fn target_return(context: RawTracePointContext) -> u32 {
+        targets::exit(context.arg(0), context.arg(1));
         0
     }
 

@@ -7,12 +7,12 @@ use aya_ebpf::{
 };
 use profiler_ebpf::{
     Block, CALL_NUMBERS, CacheUse, CallKey, Calls, Connection, Counter, DiskKey, DiskOffsets,
-    DiskUse, Executable, FileKey, FileUse, Gils, InFlight, KernelOffsets, MAX_CALLS,
-    MAX_CONNECTIONS, MAX_DISK_CACHE, MAX_DISK_FILES, MAX_DISK_REQUESTS, MAX_DISK_USES,
+    DiskUse, Executable, FileKey, FileUse, Gils, InFlight, KernelOffsets, MAX_CALL_TARGETS,
+    MAX_CALLS, MAX_CONNECTIONS, MAX_DISK_CACHE, MAX_DISK_FILES, MAX_DISK_REQUESTS, MAX_DISK_USES,
     MAX_EXECUTABLES, MAX_GIL_WAITS, MAX_GILS, MAX_MAPPINGS, MAX_PROCESSES, MAX_PYTHONS, MAX_TABLES,
     MAX_THREADS, MAX_V8S, MAX_WANTED, Mapping, NetworkCounter, NetworkOffsets, NetworkSettings,
-    NetworkThinning, ProcessEntry, ProcessKey, PythonRuntime, RING_BYTES, Settings, Thinning,
-    ThreadClock, ThreadTraffic, V8Runtime, Window,
+    NetworkThinning, ProcessEntry, ProcessKey, PythonRuntime, RING_BYTES, Settings, TargetKey,
+    TargetUse, Thinning, ThreadClock, ThreadTraffic, V8Runtime, Window,
 };
 
 use crate::walk::Record;
@@ -41,6 +41,8 @@ pub static SETTINGS: Settings = Settings {
         cgroup_root_hierarchy_id: 0,
         kernfs_node_id: 0,
         task_pid: 0,
+        file_dentry: 0,
+        memory_environment_end: 0,
         task_minor_faults: 0,
         task_major_faults: 0,
         task_state: 0,
@@ -115,6 +117,7 @@ pub(crate) use network_setting;
 #[unsafe(no_mangle)]
 pub static NETWORK_SETTINGS: NetworkSettings = NetworkSettings {
     enabled: 0,
+    knows_sockets: 0,
     has_cookies: 0,
     has_drop_reason: 0,
     has_drop_socket: 0,
@@ -285,6 +288,19 @@ pub static CALLS_WANTED: Array<u32, CALL_NUMBERS> = Array::new();
 /// All zeros: what an entry of `CALLS` begins as, too large for the stack.
 #[btf_map]
 pub static NEW_CALLS: Array<Calls, 1> = Array::new();
+
+/// A [`profiler_ebpf::Subject`] of each call.
+#[btf_map]
+pub static CALL_SUBJECTS: Array<u32, CALL_NUMBERS> = Array::new();
+
+/// What calls were about. Entries are made in process context only, and taken
+/// out by userspace when their process has ended.
+#[btf_map]
+pub static CALL_TARGETS: HashMap<TargetKey, TargetUse, MAX_CALL_TARGETS> = HashMap::new();
+
+/// Where entries are made, too large for the stack.
+#[btf_map]
+pub static NEW_TARGET: PerCpuArray<TargetUse, 1> = PerCpuArray::new();
 
 pub type Table = Array<Block, 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
 

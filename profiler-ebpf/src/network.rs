@@ -266,6 +266,8 @@ impl Connection {
 pub struct NetworkSettings {
     /// Not zero when the network is recorded.
     pub enabled: u32,
+    /// Not zero when `offsets` are those of this kernel.
+    pub knows_sockets: u32,
     /// Not zero when the kernel tells of each message (`sock_send_length`, 6.3)
     /// and gives sockets a cookie in these hooks (5.12). Otherwise they are known
     /// by the number of their inode, which they have while a file is open.

@@ -67,6 +67,10 @@ pub struct KernelOffsets {
     pub cgroup_root_hierarchy_id: u32,
     pub kernfs_node_id: u32,
     pub task_pid: u32,
+    /// Name of an open file, `file.f_path.dentry`.
+    pub file_dentry: u32,
+    /// Where the path of the program lies, above the environment.
+    pub memory_environment_end: u32,
     /// Page faults of the thread so far.
     pub task_minor_faults: u32,
     pub task_major_faults: u32,

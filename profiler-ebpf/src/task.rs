@@ -70,6 +70,15 @@ impl Task {
         read(array + u64::from(number) * 8, 0)
     }
 
+    /// Where the path lies by which its program was started: the kernel puts it
+    /// above the environment (fs/exec.c, do_execveat_common; fs/binfmt_elf.c,
+    /// create_elf_tables, 5.10 to 7.2).
+    #[inline(always)]
+    pub fn program_path(self) -> u64 {
+        let memory: u64 = read(self.0, setting!(offsets.task_mm));
+        read(memory, setting!(offsets.memory_environment_end))
+    }
+
     /// The fair run queue of its group, and how long that was throttled so
     /// far, nanoseconds.
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! How threads spend their wall time: the scheduler's account of each thread.
 
-use crate::{COMM_LENGTH, CallSet, NO_CALL, ProcessKey, Reclaim};
+use crate::{COMM_LENGTH, CallAbout, CallSet, NO_CALL, ProcessKey, Reclaim};
 
 /// What a thread does with its time. Every nanosecond of a thread's life is one
 /// of these, so that they add up to its wall time.
@@ -288,6 +288,8 @@ pub struct ThreadClock {
     pub call: u32,
     /// When that began; 0 if that was before us.
     pub call_start: u64,
+    /// What the call is about, where that is told.
+    pub about: CallAbout,
     /// The call whose stack is due.
     pub last_call: u32,
     /// Tells the thread from the one that had its id before.
@@ -328,6 +330,7 @@ impl ThreadClock {
         activity: 0,
         call: NO_CALL,
         call_start: 0,
+        about: CallAbout::NONE,
         last_call: 0,
         generation: 0,
         reserved: 0,

@@ -112,6 +112,12 @@ impl Default for RecordOptions {
 }
 
 impl RecordOptions {
+    /// Whether it is told which files and peers system calls are about: when they
+    /// were asked for by name, since it costs as much again.
+    pub fn tells_targets(&self) -> bool {
+        self.sources.syscalls && !self.guards_calls
+    }
+
     /// The scope as the report shows it: `About::scope`.
     pub fn scope(&self) -> String {
         let join = |items: &[String]| items.join(",");

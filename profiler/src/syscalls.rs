@@ -1,6 +1,10 @@
 //! System calls of x86-64: their names, and the classes that strace(1) has.
 
+mod subjects;
+
 use syscalls::x86_64::Sysno;
+
+pub use subjects::subject;
 
 /// A class of calls, as `strace -e trace=%file` and its like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -16,3 +16,4 @@ pub mod network;
 mod pace;
 pub mod sched;
 pub mod syscalls;
+pub mod targets;

@@ -24,6 +24,8 @@ const RDI: usize = 14;
 const RSI: usize = 13;
 const RDX: usize = 12;
 const R10: usize = 7;
+const R8: usize = 9;
+const R9: usize = 8;
 /// `regs->orig_ax`: its number, or -1 in an exception.
 const CALL_NUMBER: usize = 15;
 const RIP: usize = 16;
@@ -105,6 +107,19 @@ pub fn in_kernel(perf: &PerfEventContext) -> bool {
 #[inline(always)]
 pub fn is_compat(saved: u64) -> bool {
     read::<u64>(saved, (CS * 8) as u32) == USER32_CS
+}
+
+/// Argument `index` of the system call whose registers are saved there.
+#[inline(always)]
+pub fn argument(saved: u64, index: usize) -> u64 {
+    const ORDER: [usize; 6] = [RDI, RSI, RDX, R10, R8, R9];
+    read(saved, (ORDER[index] * 8) as u32)
+}
+
+/// Number of the system call whose registers are saved there.
+#[inline(always)]
+pub fn saved_number(saved: u64) -> u64 {
+    read(saved, (CALL_NUMBER * 8) as u32)
 }
 
 /// A system call that the running task is in.

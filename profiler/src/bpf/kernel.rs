@@ -19,9 +19,10 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use profiler_ebpf::{
-    Block, CallKey, Calls, Connection, Counter, Executable, Gils, MAX_CONNECTIONS, MAX_MAPPINGS,
-    MAX_THREADS, Mapping, Outcome, ProcessEntry, PythonRuntime, RING_BYTES, STACKS_PER_WINDOW,
-    Settings, ThreadClock, ThreadTraffic, V8Runtime, Window, gate,
+    Block, CallKey, Calls, Connection, Counter, Executable, Gils, MAX_CALL_TARGETS,
+    MAX_CONNECTIONS, MAX_MAPPINGS, MAX_THREADS, Mapping, Outcome, ProcessEntry, PythonRuntime,
+    RING_BYTES, STACKS_PER_WINDOW, Settings, TargetKey, TargetUse, ThreadClock, ThreadTraffic,
+    V8Runtime, Window, gate,
 };
 use thiserror::Error;
 
@@ -118,6 +119,8 @@ pub struct KernelOptions<'a> {
     pub threads: u32,
     /// Most calls that are counted, each for each thread; 0: none is.
     pub calls: u32,
+    /// Whether it is told what calls are about.
+    pub targets: bool,
     /// Whether the network is recorded.
     pub network: bool,
     /// Whether disk requests are recorded.
@@ -153,6 +156,10 @@ pub struct Kernel {
     pub(super) calls_wanted: Array<MapData, u32>,
     /// While calls are counted.
     pub(super) call_enter: Option<RawTracePointLinkId>,
+    pub(super) call_subjects: Array<MapData, u32>,
+    pub(super) call_targets: HashMap<MapData, Shared<TargetKey>, Shared<TargetUse>>,
+    /// While it is told what calls are about.
+    pub(super) target_hooks: Vec<(&'static str, RawTracePointLinkId)>,
     pub(super) disk: DiskMaps,
     /// Id of the map `TABLES`, of which every worker opens a handle.
     tables_id: u32,
@@ -199,7 +206,11 @@ impl Kernel {
     /// Loads the programs and attaches those that follow processes. Nothing
     /// is sampled yet.
     pub fn load(options: &KernelOptions<'_>) -> Result<(Self, EventRing), KernelError> {
-        let facts = offsets::read(options.cgroup_v1_controller, options.network, options.disk)?;
+        let facts = offsets::read(
+            options.cgroup_v1_controller,
+            options.network || options.targets,
+            options.disk || options.targets,
+        )?;
         let sample_period = 1_000_000_000 / options.frequency;
         let settings = Settings {
             offsets: facts.offsets,
@@ -228,7 +239,10 @@ impl Kernel {
         };
         let settings = Shared(settings);
         let network = match facts.network {
-            Some(Ok(network)) => network,
+            Some(Ok(mut network)) => {
+                network.settings.enabled = options.network.into();
+                network
+            }
             // `load_network` tells that there is nothing to load.
             Some(Err(_)) | None => Network::default(),
         };
@@ -250,7 +264,15 @@ impl Kernel {
             .map_max_entries("CONNECTIONS", connections)
             .map_max_entries("EVENTS", ring_bytes(options))
             .map_max_entries("THREADS", options.threads.max(1))
-            .map_max_entries("CALLS", options.calls.max(1));
+            .map_max_entries("CALLS", options.calls.max(1))
+            .map_max_entries(
+                "CALL_TARGETS",
+                if options.targets {
+                    MAX_CALL_TARGETS as u32
+                } else {
+                    1
+                },
+            );
         for (map, entries) in disk::MAPS {
             loader.map_max_entries(map, if options.disk { entries as u32 } else { 1 });
         }
@@ -295,6 +317,9 @@ impl Kernel {
             calls_without_room: PerCpuArray::try_from(take(&mut ebpf, "CALLS_WITHOUT_ROOM")?)?,
             calls_wanted: Array::try_from(take(&mut ebpf, "CALLS_WANTED")?)?,
             call_enter: None,
+            call_subjects: Array::try_from(take(&mut ebpf, "CALL_SUBJECTS")?)?,
+            call_targets: HashMap::try_from(take(&mut ebpf, "CALL_TARGETS")?)?,
+            target_hooks: Vec::new(),
             disk: DiskMaps::take(&mut ebpf, facts.disk)?,
             tables_id,
             wanted_processes: HashMap::try_from(take(&mut ebpf, "WANTED_PROCESSES")?)?,

@@ -10,6 +10,7 @@ mod network;
 mod offsets;
 mod syscalls;
 mod tables;
+mod targets;
 mod tracefs;
 mod waits;
 

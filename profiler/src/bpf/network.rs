@@ -73,7 +73,8 @@ fn settings(btf: &Btf<'_>) -> Result<NetworkSettings, &'static str> {
     let drop_arguments = btf.tracepoint_arguments("kfree_skb").unwrap_or(0);
     let has_cookies = btf.tracepoint_arguments("sock_send_length").is_some();
     Ok(NetworkSettings {
-        enabled: 1,
+        enabled: 0,
+        knows_sockets: 1,
         has_cookies: has_cookies.into(),
         has_drop_reason: (drop_arguments >= 3).into(),
         has_drop_socket: (drop_arguments >= 4 && has_cookies).into(),

@@ -96,6 +96,8 @@ pub fn read(
         cgroup_root_hierarchy_id: offset!("cgroup_root", "hierarchy_id"),
         kernfs_node_id: offset!("kernfs_node", "id"),
         task_pid: offset!("task_struct", "pid"),
+        file_dentry: offset!("file", "f_path.dentry"),
+        memory_environment_end: offset!("mm_struct", "env_end"),
         task_minor_faults: offset!("task_struct", "min_flt"),
         task_major_faults: offset!("task_struct", "maj_flt"),
         task_state: any(&btf, "task_struct", &["__state", "state"]),

@@ -21,6 +21,7 @@ pub mod quality;
 pub mod source;
 pub mod store;
 pub mod syscall;
+pub mod target;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,7 @@ pub use probe::{Answer, Probe, ProbeKind, ProbeMetric};
 pub use quality::{Cost, OutcomeCount, ProgramCost, Quality, RuntimeQuality};
 pub use source::{Source, Unit};
 pub use syscall::{SyscallUse, Syscalls};
+pub use target::{CallTarget, Partial, TargetKind};
 
 /// Version of the saved recording and of the JSON report. Raised when a
 /// reader of the version before would misread it.

@@ -53,6 +53,9 @@ pub struct Quality {
     /// times.
     #[serde(default)]
     pub disk_ends_unseen: u64,
+    /// System calls whose file or peer found a table full.
+    #[serde(default)]
+    pub call_targets_lost: u64,
     /// How the walks of user stacks ended: every outcome that occurred.
     pub outcomes: Vec<OutcomeCount>,
     /// The same, for each runtime.

@@ -128,9 +128,14 @@ impl Recording {
                         && told
                             .thread
                             .is_none_or(|thread| within(thread, self.threads.len()))
+                }) && all.targets.iter().all(|told| {
+                    within(told.call, all.names.len())
+                        && told
+                            .process
+                            .is_none_or(|process| within(process, self.processes.len()))
                 })
             }),
-            "a system call has no name or no thread",
+            "a system call has no name, no thread or no process",
         )?;
         ok(
             self.memory.iter().all(|all| {

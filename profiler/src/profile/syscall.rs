@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Histogram, ThreadId};
+use super::{CallTarget, Histogram, ThreadId};
 
 /// All that was counted; the calls of threads are exact.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -14,6 +14,11 @@ pub struct Syscalls {
     pub without_thread: u64,
     /// How long of the recording they were counted.
     pub counted_ns: u64,
+    /// What they were about, when that was asked for.
+    #[serde(default)]
+    pub targets: Vec<CallTarget>,
+    #[serde(default)]
+    pub targets_told: bool,
 }
 
 /// What a thread did with a call.

@@ -285,6 +285,10 @@ pub fn quality_lines(recording: &Recording) -> Vec<Line> {
             "Disk requests whose completion was not seen: counted, without their times",
             quality.disk_ends_unseen,
         ),
+        (
+            "System calls whose file or peer is not told",
+            quality.call_targets_lost,
+        ),
         ("Process and cgroup events lost", quality.events_lost),
         ("Kernel stacks that failed", quality.kernel_stacks_failed),
         ("Samples without a free record", quality.records_busy),

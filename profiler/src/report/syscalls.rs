@@ -7,14 +7,15 @@ use serde::Serialize;
 
 use super::durations::Durations;
 use crate::{
-    profile::{Recording, SyscallUse, Syscalls},
-    views::{SyscallRow, container_syscalls, host_syscalls, process_syscalls},
+    profile::{CallTarget, Partial, Recording, SyscallUse, Syscalls, TargetKind},
+    views::{SyscallRow, call_targets, container_syscalls, host_syscalls, process_syscalls},
 };
 
 /// How many processes and threads' calls are listed; the others are in their
 /// containers'.
 const PROCESSES_SHOWN: usize = 200;
 const THREAD_CALLS_SHOWN: usize = 2000;
+const TARGETS_SHOWN: usize = 2000;
 
 #[derive(Serialize)]
 pub struct SyscallReport<'r> {
@@ -31,6 +32,34 @@ pub struct SyscallReport<'r> {
     /// Each thread's calls, those with most time first.
     threads: Vec<ThreadCall<'r>>,
     thread_calls_not_shown: usize,
+    /// Whether it was asked what calls are about.
+    targets_told: bool,
+    /// Calls whose file or peer found the table of those full.
+    calls_without_target: u64,
+    /// By process, call, and file or peer, those with most time first.
+    targets: Vec<TargetRow<'r>>,
+    targets_not_shown: usize,
+}
+
+#[derive(Serialize)]
+struct TargetRow<'r> {
+    process_id: Option<u32>,
+    pid: Option<u32>,
+    process: &'r str,
+    container: &'r str,
+    call: &'r str,
+    kind: TargetKind,
+    name: &'r str,
+    /// How the name falls short of the whole path.
+    partial: Option<Partial>,
+    /// For people.
+    title: String,
+    calls: u64,
+    errors: u64,
+    /// The last one.
+    error: Option<&'r str>,
+    total_ns: u64,
+    max_ns: u64,
 }
 
 #[derive(Serialize)]
@@ -81,6 +110,7 @@ pub fn syscalls(recording: &Recording) -> Option<SyscallReport<'_>> {
     let containers = container_syscalls(recording);
     let processes = process_syscalls(recording);
     let mut threads: Vec<&SyscallUse> = all.uses.iter().filter(|it| it.count > 0).collect();
+    let targets = call_targets(recording);
     threads.sort_by_key(|it| (it.idle, std::cmp::Reverse((it.ns, it.count))));
     Some(SyscallReport {
         calls: host.count(),
@@ -108,6 +138,14 @@ pub fn syscalls(recording: &Recording) -> Option<SyscallReport<'_>> {
             })
             .collect(),
         processes_not_shown: processes.len().saturating_sub(PROCESSES_SHOWN),
+        targets_told: all.targets_told,
+        calls_without_target: recording.quality.call_targets_lost,
+        targets_not_shown: targets.len().saturating_sub(TARGETS_SHOWN),
+        targets: targets
+            .into_iter()
+            .take(TARGETS_SHOWN)
+            .map(|it| target(recording, all, it))
+            .collect(),
         thread_calls_not_shown: threads.len().saturating_sub(THREAD_CALLS_SHOWN),
         threads: threads
             .into_iter()
@@ -115,6 +153,28 @@ pub fn syscalls(recording: &Recording) -> Option<SyscallReport<'_>> {
             .filter_map(|it| thread_call(recording, all, it))
             .collect(),
     })
+}
+
+fn target<'r>(recording: &'r Recording, all: &'r Syscalls, it: &'r CallTarget) -> TargetRow<'r> {
+    let process = it.process.map(|id| &recording.processes[id as usize]);
+    TargetRow {
+        process_id: it.process,
+        pid: process.map(|process| process.pid),
+        process: process.map_or("", |process| &process.name),
+        container: process.map_or("", |process| {
+            &recording.containers[process.container as usize].name
+        }),
+        call: &all.names[it.call as usize],
+        kind: it.kind,
+        name: &it.name,
+        partial: it.partial,
+        title: it.title(),
+        calls: it.calls,
+        errors: it.errors,
+        error: it.error.as_deref(),
+        total_ns: it.ns,
+        max_ns: it.longest_ns,
+    }
 }
 
 fn row<'r>(all: &'r Syscalls, row: &SyscallRow<u32>, name: &'r str, container: &'r str) -> Row<'r> {

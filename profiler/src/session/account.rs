@@ -48,6 +48,7 @@ const COUNTERS: [Counter; Counter::COUNT] = [
     Counter::DiskFilesLost,
     Counter::DiskCacheLost,
     Counter::DiskEndsUnseen,
+    Counter::TargetsLost,
 ];
 
 /// Identifier and meaning of an outcome.
@@ -180,6 +181,7 @@ impl Baseline {
             disk_files_lost: since(Counter::DiskFilesLost),
             disk_cache_lost: since(Counter::DiskCacheLost),
             disk_ends_unseen: since(Counter::DiskEndsUnseen),
+            call_targets_lost: since(Counter::TargetsLost),
             outcomes,
             ..Quality::default()
         })

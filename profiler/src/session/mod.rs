@@ -17,6 +17,7 @@ mod runtimes;
 mod shares;
 mod sources;
 mod syscalls;
+mod targets;
 mod threads;
 mod waits;
 
@@ -207,6 +208,7 @@ impl Session {
             } else {
                 0
             },
+            targets: options.tells_targets(),
             network: asked.network,
         })?;
         kernel.want_cgroups(&wanted_cgroups.v2, &wanted_cgroups.v1)?;

@@ -43,7 +43,7 @@ impl Sources {
     ) -> Self {
         let asked = options.sources;
         let calls = when(asked.syscalls, || {
-            SystemCalls::start(kernel, options.trace.as_deref())
+            SystemCalls::start(kernel, options.trace.as_deref(), options.tells_targets())
         });
         let memory = when(asked.memory, || Memory::start(kernel));
         // Their hooks need the clocks of threads.
@@ -73,6 +73,7 @@ impl Sources {
     /// more.
     pub fn sweep(&mut self, kernel: &mut Kernel, containers: &mut Containers, intake: &mut Intake) {
         self.network.sweep(kernel, containers);
+        self.calls.keep_house(kernel);
         self.disk.keep_house(kernel, containers, intake);
     }
 
@@ -129,7 +130,9 @@ impl Sources {
     ) -> Counted {
         let followed = self.threads.finish(kernel, containers, intake, notes);
         Counted {
-            syscalls: self.calls.finish(kernel, &followed, intake, notes),
+            syscalls: self
+                .calls
+                .finish(kernel, containers, &followed, intake, notes),
             memory: self.memory.finish(&followed.clocks, intake, notes),
             disk: self.disk.finish(kernel, containers, intake, notes),
             network: self.network.finish(kernel, containers, intake, notes),

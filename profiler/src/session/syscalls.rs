@@ -14,11 +14,13 @@ use profiler_ebpf::{
 use super::{
     intake::{Intake, RawFrame},
     shares::Recorded,
+    targets::CallTargets,
     threads::{Followed, activity},
 };
 use crate::{
     bpf::Kernel,
-    profile::{ActivityClass, Histogram, Note, Source, SyscallUse, Syscalls, ThreadId},
+    containers::Containers,
+    profile::{ActivityClass, CallTarget, Histogram, Note, Source, SyscallUse, Syscalls, ThreadId},
     syscalls::{error_name, name},
 };
 
@@ -42,18 +44,26 @@ pub struct SystemCalls {
     wanted: Option<Vec<u32>>,
     /// Why the kernel would not have it.
     refused: Option<String>,
+    targets: CallTargets,
     uses: BTreeMap<(Option<ThreadId>, u32), SyscallUse>,
 }
 
 impl SystemCalls {
-    /// Counts the calls `wanted`, or all.
-    pub fn start(kernel: &mut Kernel, wanted: Option<&[u32]>) -> Self {
+    /// Counts the calls `wanted`, or all; with `targets`, tells what they are
+    /// about.
+    pub fn start(kernel: &mut Kernel, wanted: Option<&[u32]>, targets: bool) -> Self {
         let all: Vec<u32> = (0..=OTHER_CALL).collect();
         let refused = kernel
             .count_calls(wanted.unwrap_or(&all))
             .err()
             .map(|error| error.brief());
+        let targets = if targets && refused.is_none() {
+            CallTargets::start(kernel, wanted.unwrap_or(&all))
+        } else {
+            CallTargets::default()
+        };
         Self {
+            targets,
             counted: refused.is_none(),
             stopped: None,
             wanted: wanted.map(<[u32]>::to_vec),
@@ -68,6 +78,7 @@ impl SystemCalls {
         let counts = self.counts();
         if counts {
             kernel.stop_counting_calls();
+            self.targets.stop(kernel);
             self.stopped = Some(after);
         }
         counts
@@ -77,11 +88,16 @@ impl SystemCalls {
         self.counted && self.stopped.is_none()
     }
 
+    pub fn keep_house(&mut self, kernel: &mut Kernel) {
+        self.targets.keep_house(kernel);
+    }
+
     /// A thread ended: takes what it had called.
     pub fn ended(&mut self, event: &ThreadEvent, thread: ThreadId, kernel: &mut Kernel) {
         if !self.counted || event.calls.iter().all(|&part| part == 0) {
             return;
         }
+        self.targets.ended(event.process, thread);
         for (number, calls) in kernel.take_calls(event.tid, event.generation as u16, &event.calls) {
             self.add(Some(thread), number, &calls);
         }
@@ -129,7 +145,8 @@ impl SystemCalls {
     /// What all threads called; `None` if that was not counted.
     pub fn finish(
         mut self,
-        kernel: &Kernel,
+        kernel: &mut Kernel,
+        containers: &mut Containers,
         followed: &Followed,
         intake: &mut Intake,
         notes: &mut Vec<Note>,
@@ -173,7 +190,13 @@ impl SystemCalls {
             self.merge(clock.call, told);
         }
         self.share_out(intake);
-        Some(self.named(without_thread, followed.window))
+        let targets_told = self.targets.are_told();
+        let targets =
+            std::mem::take(&mut self.targets).finish(kernel, containers, followed, intake, notes);
+        Some(Syscalls {
+            targets_told,
+            ..self.named(without_thread, targets, followed.window)
+        })
     }
 
     /// Gives the time in calls to their stacks.
@@ -189,12 +212,22 @@ impl SystemCalls {
         }
     }
 
-    fn named(self, without_thread: u64, window: Option<Window>) -> Syscalls {
+    fn named(
+        self,
+        without_thread: u64,
+        targets: Vec<(u32, CallTarget)>,
+        window: Option<Window>,
+    ) -> Syscalls {
         let whole = window.map_or(0, |window| window.part(window.start, window.end));
         let counted_ns = self
             .stopped
             .map_or(whole, |after| (after.as_nanos() as u64).min(whole));
-        let numbers: BTreeSet<u32> = self.uses.keys().map(|&(_, number)| number).collect();
+        let numbers: BTreeSet<u32> = self
+            .uses
+            .keys()
+            .map(|&(_, number)| number)
+            .chain(targets.iter().map(|&(number, _)| number))
+            .collect();
         let place: BTreeMap<u32, u32> = numbers.iter().copied().zip(0..).collect();
         Syscalls {
             names: numbers.into_iter().map(name).collect(),
@@ -206,6 +239,14 @@ impl SystemCalls {
                     ..told
                 })
                 .collect(),
+            targets: targets
+                .into_iter()
+                .map(|(number, target)| CallTarget {
+                    call: place[&number],
+                    ..target
+                })
+                .collect(),
+            targets_told: false,
             without_thread,
             counted_ns,
         }

@@ -39,7 +39,10 @@ pub use network::{TrafficRow, container_traffic, process_traffic};
 pub use python::{LineRow, PythonRow, PythonTable, python_functions};
 pub use rows::{Row, StackRow, Top, top};
 pub use share::shares;
-pub use syscalls::{SyscallRow, container_syscalls, host_syscalls, process_syscalls};
+pub use syscalls::{
+    SyscallRow, call_targets, container_syscalls, host_syscalls, most_failing_target,
+    process_syscalls,
+};
 pub use tree::{Step, Tree};
 
 /// The frame that ends the stacks of a source where text alone says what a

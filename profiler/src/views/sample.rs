@@ -502,6 +502,30 @@ fn syscalls() -> Syscalls {
         ],
         without_thread: 2,
         counted_ns: 60_000_000_000,
+        targets: vec![
+            CallTarget {
+                process: Some(0),
+                kind: TargetKind::Socket,
+                name: "TCP 10.0.0.3:5432".to_owned(),
+                calls: 30,
+                errors: 2,
+                error: Some("EAGAIN".to_owned()),
+                ns: 5_000_000,
+                longest_ns: 4_000_000,
+                ..CallTarget::default()
+            },
+            CallTarget {
+                process: Some(0),
+                kind: TargetKind::Path,
+                name: "app.cfg".to_owned(),
+                partial: Some(Partial::Relative),
+                calls: 4,
+                ns: 3_100,
+                longest_ns: 1_200,
+                ..CallTarget::default()
+            },
+        ],
+        targets_told: true,
     }
 }
 

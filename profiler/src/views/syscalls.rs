@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::profile::{ContainerId, ProcessId, Recording, SyscallUse, ThreadId};
+use crate::profile::{CallTarget, ContainerId, ProcessId, Recording, SyscallUse, ThreadId};
 
 /// What some threads called.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +57,35 @@ pub fn process_syscalls(recording: &Recording) -> Vec<SyscallRow<ProcessId>> {
     })
 }
 
+/// What calls were about: of each call those with most time first, calls in which
+/// a thread waits for work behind the others.
+pub fn call_targets(recording: &Recording) -> Vec<&CallTarget> {
+    let Some(all) = &recording.syscalls else {
+        return Vec::new();
+    };
+    let mut idle = vec![false; all.names.len()];
+    for told in &all.uses {
+        idle[told.call as usize] |= told.idle;
+    }
+    let mut targets: Vec<&CallTarget> = all.targets.iter().collect();
+    targets.sort_by_key(|it| (idle[it.call as usize], std::cmp::Reverse((it.ns, it.calls))));
+    targets
+}
+
+/// What a call of a process that failed was about most often.
+pub fn most_failing_target(
+    recording: &Recording,
+    process: ProcessId,
+    call: u32,
+) -> Option<&CallTarget> {
+    recording
+        .syscalls
+        .iter()
+        .flat_map(|all| &all.targets)
+        .filter(|it| it.process == Some(process) && it.call == call && it.errors > 0)
+        .max_by_key(|it| it.errors)
+}
+
 fn rows<Id: Copy + Ord>(
     recording: &Recording,
     id: impl Fn(Option<ThreadId>) -> Option<Id>,
@@ -99,6 +128,16 @@ fn rows<Id: Copy + Ord>(
 mod tests {
     use super::*;
     use crate::views::sample;
+
+    #[test]
+    fn targets_by_time_and_by_errors() {
+        let recording = sample::plain();
+        let targets = call_targets(&recording);
+        assert!(targets.len() > 1 && targets.is_sorted_by_key(|it| std::cmp::Reverse(it.ns)));
+        let failing = most_failing_target(&recording, 0, 0).map(CallTarget::title);
+        assert_eq!(failing.as_deref(), Some("TCP 10.0.0.3:5432"));
+        assert_eq!(most_failing_target(&recording, 1, 0), None);
+    }
 
     #[test]
     fn calls_add_up_by_process_and_container() {

@@ -8,7 +8,7 @@
 
 mod calls;
 mod clock;
-mod socket;
+pub mod socket;
 pub mod tcp;
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;

@@ -42,9 +42,14 @@ impl Sock {
         if !matches!(task.descriptor(number), Descriptor::Socket) {
             return None;
         }
-        let file = task.file(number);
+        Some(Self::of_file(task.file(number)))
+    }
+
+    /// The socket behind a `struct file`, which must be one's.
+    #[inline(always)]
+    pub fn of_file(file: u64) -> Self {
         let socket: u64 = read(file, network_setting!(offsets.file_private));
-        Some(Self(read(socket, network_setting!(offsets.socket_sock))))
+        Self(read(socket, network_setting!(offsets.socket_sock)))
     }
 
     #[inline(always)]
@@ -55,6 +60,11 @@ impl Sock {
     #[inline(always)]
     pub fn kind(self) -> u16 {
         read(self.0, network_setting!(offsets.kind))
+    }
+
+    #[inline(always)]
+    pub fn protocol(self) -> u16 {
+        read(self.0, network_setting!(offsets.protocol))
     }
 
     /// Number of its inode in sockfs; 0 while no file is open that shows it.
@@ -79,7 +89,7 @@ impl Sock {
         connection.namespace = read(net, network_setting!(offsets.namespace_inode));
         connection.family = self.family();
         connection.kind = self.kind();
-        connection.protocol = read(self.0, network_setting!(offsets.protocol));
+        connection.protocol = self.protocol();
         connection.inode = self.inode();
         if connection.family == family::UNIX {
             self.describe_unix(connection);

@@ -4,13 +4,14 @@ use std::fmt::Write;
 
 use super::{code, more, process_name};
 use crate::{
-    profile::{Recording, SyscallUse, Syscalls},
+    profile::{CallTarget, Recording, SyscallUse, Syscalls},
     report::text::{count, duration},
-    views::{host_syscalls, process_syscalls},
+    views::{call_targets, host_syscalls, process_syscalls},
 };
 
 const CALLS: usize = 10;
 const PROCESSES: usize = 10;
+const TARGETS: usize = 20;
 /// Calls that the row of a process names.
 const NAMED: usize = 3;
 
@@ -75,7 +76,60 @@ pub fn calls(recording: &Recording, out: &mut String) -> std::fmt::Result {
             named.join(", ")
         )?;
     }
-    more(processes.len(), PROCESSES, out)
+    more(processes.len(), PROCESSES, out)?;
+    targets(recording, all, out)
+}
+
+fn targets(recording: &Recording, all: &Syscalls, out: &mut String) -> std::fmt::Result {
+    if !all.targets_told {
+        return writeln!(
+            out,
+            "\nWhich files and peers these were about is told with `--trace` or \
+             `--sources all,syscalls`."
+        );
+    }
+    let targets = call_targets(recording);
+    if targets.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\n| System call | File or peer | Process | Calls | Failed | Total | Longest |"
+    )?;
+    writeln!(out, "|:--|:--|:--|--:|--:|--:|--:|")?;
+    for target in targets.iter().take(TARGETS) {
+        writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {} | {} |",
+            code(&all.names[target.call as usize]),
+            code(&target.title()),
+            target
+                .process
+                .map_or_else(String::new, |process| process_name(recording, process)),
+            count(target.calls),
+            failed(target),
+            duration(target.ns),
+            duration(target.longest_ns),
+        )?;
+    }
+    more(targets.len(), TARGETS, out)?;
+    let lost = recording.quality.call_targets_lost;
+    if lost > 0 {
+        writeln!(
+            out,
+            "\n{} calls are not among these: the table of files and peers was full.",
+            count(lost)
+        )?;
+    }
+    Ok(())
+}
+
+/// How often, and why the last time.
+fn failed(target: &CallTarget) -> String {
+    match &target.error {
+        Some(error) => format!("{} {error}", count(target.errors)),
+        None => count(target.errors),
+    }
 }
 
 fn named(all: &Syscalls, call: &SyscallUse) -> String {

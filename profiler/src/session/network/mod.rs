@@ -25,9 +25,9 @@ use crate::{
     profile::{ContainerId, Drop, Network, Note, ProcessId, ThreadId},
     progress::PoolNow,
 };
-use addresses::Ends;
+pub use addresses::Ends;
 use exchanges::Interval;
-use namespaces::Namespaces;
+pub use namespaces::Namespaces;
 use pools::Unused;
 use samples::Samples;
 use stacks::Moved;

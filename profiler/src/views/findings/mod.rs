@@ -7,7 +7,7 @@ mod pools;
 mod unneeded;
 mod waits;
 
-use super::{process_syscalls, syscalls::SyscallRow};
+use super::{most_failing_target, process_syscalls, syscalls::SyscallRow};
 use crate::profile::{ContainerId, ProcessId, Recording};
 use places::Places;
 
@@ -155,7 +155,15 @@ fn failing_calls(recording: &Recording, found: &mut Vec<Finding>) {
                     process.name,
                     process.pid
                 ),
-                evidence: format!("{failed} of {} calls", call.count),
+                evidence: match most_failing_target(recording, id, call.call) {
+                    Some(target) => format!(
+                        "{failed} of {} calls; {} of those that failed: {}",
+                        call.count,
+                        target.errors,
+                        target.title()
+                    ),
+                    None => format!("{failed} of {} calls", call.count),
+                },
                 cost_ns: call.ns,
             });
         }

@@ -39,6 +39,39 @@ function callRow(call) {
   ];
 }
 
+function targetRow(target) {
+  const process = target.pid === null ? "" : nameLines(`${clipped(visible(target.process), 40)} [${target.pid}]`, visible(target.container));
+  const error = target.error === null ? [] : [el("span", { class: "below", text: target.error })];
+  return [
+    target.call,
+    nameLines(clipped(visible(target.title), 120)),
+    process,
+    formatCount(target.calls),
+    [el("span", { text: formatCount(target.errors) }), ...error],
+    formatTime(target.total_ns),
+    formatTime(target.max_ns),
+  ];
+}
+
+/** What calls were about. */
+function targetBlocks(syscalls, shown, showAll) {
+  if (!syscalls.targets_told) {
+    return [el("p", { class: "explain", text: "Which files and peers these were about is told with --trace or --sources all,syscalls." })];
+  }
+  const columns = [["System call", false], ["File or peer", false], ["Process", false], ["Calls", true], ["Failed", true], ["Total", true], ["Longest", true]];
+  const blocks = [plainTable(columns, syscalls.targets.slice(0, shown).map(targetRow))];
+  if (syscalls.targets.length > shown) {
+    blocks.push(el("div", { class: "table-foot" }, el("span"), el("button", { type: "button", text: `Show ${syscalls.targets.length - shown} more`, onclick: showAll })));
+  }
+  if (syscalls.targets_not_shown > 0) {
+    blocks.push(el("p", { class: "explain", text: `${plural(syscalls.targets_not_shown, "row")} with less time are not shown.` }));
+  }
+  if (syscalls.calls_without_target > 0) {
+    blocks.push(el("p", { class: "explain", text: `${plural(syscalls.calls_without_target, "call")}: not among these, since the table of files and peers was full.` }));
+  }
+  return blocks;
+}
+
 function showSyscalls({ syscalls, about }) {
   byId("syscalls").hidden = !syscalls;
   if (!syscalls) return;
@@ -63,6 +96,8 @@ function showSyscalls({ syscalls, about }) {
     }
     byId("syscalls-body").replaceChildren(...blocks);
   };
+  const targets = (shown) => byId("syscalls-targets").replaceChildren(...targetBlocks(syscalls, shown, () => targets(Infinity)));
   choice.addEventListener("change", () => render(CALL_ROWS));
   render(CALL_ROWS);
+  targets(CALL_ROWS);
 }
