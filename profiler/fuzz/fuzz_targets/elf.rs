@@ -12,6 +12,9 @@ fuzz_target!(|data: &[u8]| {
     for name in [".text", ".eh_frame", ".debug_frame", ".gnu_debuglink"] {
         let _ = elf.section(name);
     }
+    for probe in elf.probes() {
+        let _ = elf.code_offset(probe.address);
+    }
     let _ = elf.executable_ranges();
     let _ = elf.build_id();
     let _ = elf.eh_frame();

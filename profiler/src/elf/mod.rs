@@ -10,6 +10,7 @@ mod identity;
 pub mod reader;
 mod sections;
 pub mod symbols;
+pub mod usdt;
 
 use std::ops::Range;
 
