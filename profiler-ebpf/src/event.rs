@@ -35,6 +35,8 @@ pub enum EventKind {
     TrafficEnded = 8,
     Accepted = 9,
     DiskRequestDone = 10,
+    StatementText = 11,
+    StatementDone = 12,
 }
 
 /// What a sample weighs: the hook that took it.
@@ -443,10 +445,14 @@ pub enum Counter {
     /// System calls whose file or peer found the table of those full: they count
     /// for their threads.
     TargetsLost = 19,
+    /// Statements of PostgreSQL whose event, or text, found the ring buffer full.
+    StatementsLost = 20,
+    /// Reports of backends that found the table of them full.
+    BackendsLost = 21,
 }
 
 impl Counter {
-    pub const COUNT: usize = 20;
+    pub const COUNT: usize = 22;
     /// Outcomes of the sampling clock's stacks are counted behind the named
     /// counters.
     pub const OUTCOMES: u32 = Self::COUNT as u32;

@@ -20,18 +20,20 @@ mod walk;
 mod programs {
     use aya_ebpf::{
         bindings::task_struct,
-        macros::{btf_tracepoint, perf_event, raw_tracepoint, tracepoint},
+        macros::{btf_tracepoint, perf_event, raw_tracepoint, tracepoint, uprobe},
         programs::{
-            BtfTracePointContext, PerfEventContext, RawTracePointContext, TracePointContext,
+            BtfTracePointContext, PerfEventContext, ProbeContext, RawTracePointContext,
+            TracePointContext,
         },
     };
 
-    use profiler_ebpf::{Direction, fault};
+    use profiler_ebpf::{Direction, Phase, fault};
 
     use crate::{
         maps::{network_setting, setting},
         sources::{
-            block, cache, cgroup, cpu, gil, lifecycle, memory, network, sched, syscalls, targets,
+            block, cache, cgroup, cpu, gil, lifecycle, memory, network, sched, statements,
+            syscalls, targets,
         },
         task::Task,
         walk::Context,
@@ -287,6 +289,74 @@ mod programs {
     #[raw_tracepoint(tracepoint = "cgroup_mkdir")]
     pub fn cgroup_created(context: RawTracePointContext) -> u32 {
         cgroup::created(context.arg(0), context.arg(1));
+        0
+    }
+
+    /// `statement-status` of PostgreSQL: what a backend is at. Of this and the next,
+    /// which probe each is attached to stands in userspace.
+    #[uprobe]
+    pub fn statement_status(context: ProbeContext) -> u32 {
+        statements::status(&context);
+        0
+    }
+
+    #[uprobe]
+    pub fn statement_parse_start(context: ProbeContext) -> u32 {
+        statements::phase_begins(&context, Phase::Parse);
+        0
+    }
+
+    #[uprobe]
+    pub fn statement_parse_done(context: ProbeContext) -> u32 {
+        statements::phase_ends(&context, Phase::Parse);
+        0
+    }
+
+    #[uprobe]
+    pub fn statement_rewrite_start(context: ProbeContext) -> u32 {
+        statements::phase_begins(&context, Phase::Rewrite);
+        0
+    }
+
+    #[uprobe]
+    pub fn statement_rewrite_done(context: ProbeContext) -> u32 {
+        statements::phase_ends(&context, Phase::Rewrite);
+        0
+    }
+
+    #[uprobe]
+    pub fn statement_plan_start(context: ProbeContext) -> u32 {
+        statements::phase_begins(&context, Phase::Plan);
+        0
+    }
+
+    #[uprobe]
+    pub fn statement_plan_done(context: ProbeContext) -> u32 {
+        statements::phase_ends(&context, Phase::Plan);
+        0
+    }
+
+    #[uprobe]
+    pub fn statement_execute_start(context: ProbeContext) -> u32 {
+        statements::phase_begins(&context, Phase::Execute);
+        0
+    }
+
+    #[uprobe]
+    pub fn statement_execute_done(context: ProbeContext) -> u32 {
+        statements::phase_ends(&context, Phase::Execute);
+        0
+    }
+
+    #[uprobe]
+    pub fn statement_lock_start(_: ProbeContext) -> u32 {
+        statements::lock_wait_begins();
+        0
+    }
+
+    #[uprobe]
+    pub fn statement_lock_done(_: ProbeContext) -> u32 {
+        statements::lock_wait_ends();
         0
     }
 }

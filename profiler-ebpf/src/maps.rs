@@ -6,13 +6,14 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use profiler_ebpf::{
-    Block, CALL_NUMBERS, CacheUse, CallKey, Calls, Connection, Counter, DiskKey, DiskOffsets,
-    DiskUse, Executable, FileKey, FileUse, Gils, InFlight, KernelOffsets, MAX_CALL_TARGETS,
-    MAX_CALLS, MAX_CONNECTIONS, MAX_DISK_CACHE, MAX_DISK_FILES, MAX_DISK_REQUESTS, MAX_DISK_USES,
-    MAX_EXECUTABLES, MAX_GIL_WAITS, MAX_GILS, MAX_MAPPINGS, MAX_PROCESSES, MAX_PYTHONS, MAX_TABLES,
-    MAX_THREADS, MAX_V8S, MAX_WANTED, Mapping, NetworkCounter, NetworkOffsets, NetworkSettings,
-    NetworkThinning, ProcessEntry, ProcessKey, PythonRuntime, RING_BYTES, Settings, TargetKey,
-    TargetUse, Thinning, ThreadClock, ThreadTraffic, V8Runtime, Window,
+    Backend, Block, CALL_NUMBERS, CacheUse, CallKey, Calls, Connection, Counter, DiskKey,
+    DiskOffsets, DiskUse, Executable, FileKey, FileUse, Gils, InFlight, KNOWN_STATEMENTS,
+    KernelOffsets, MAX_BACKENDS, MAX_CALL_TARGETS, MAX_CALLS, MAX_CONNECTIONS, MAX_DISK_CACHE,
+    MAX_DISK_FILES, MAX_DISK_REQUESTS, MAX_DISK_USES, MAX_EXECUTABLES, MAX_GIL_WAITS, MAX_GILS,
+    MAX_MAPPINGS, MAX_PROCESSES, MAX_PYTHONS, MAX_TABLES, MAX_THREADS, MAX_V8S, MAX_WANTED,
+    Mapping, NetworkCounter, NetworkOffsets, NetworkSettings, NetworkThinning, PAGE_BYTES,
+    ProcessEntry, ProcessKey, PythonRuntime, RING_BYTES, Settings, TargetKey, TargetUse,
+    TextArgument, Thinning, ThreadClock, ThreadTraffic, V8Runtime, Window,
 };
 
 use crate::walk::Record;
@@ -54,6 +55,7 @@ pub static SETTINGS: Settings = Settings {
         inode_mode: 0,
         task_queue: 0,
         queue_throttled: 0,
+        task_parent: 0,
     },
     disk: DiskOffsets {
         request_queue: 0,
@@ -269,6 +271,22 @@ pub static NEW_CACHE_USE: Array<CacheUse, 1> = Array::new();
 /// In bytes.
 #[btf_map]
 pub static DISK_THINNING: PerCpuArray<Thinning, 1> = PerCpuArray::new();
+
+/// Backends of PostgreSQL. Entries are made and taken out in process context.
+#[btf_map]
+pub static BACKENDS: HashMap<u32, Backend, MAX_BACKENDS> = HashMap::new();
+
+/// All zeros: what an entry of `BACKENDS` begins as, too large for the stack.
+#[btf_map]
+pub static NEW_BACKEND: Array<Backend, 1> = Array::new();
+
+#[btf_map]
+pub static TEXT_ARGUMENTS: Array<TextArgument, PAGE_BYTES> = Array::new();
+
+/// Hashes of the statements whose text was sent, each in the place that its hash
+/// says; another takes the place over.
+#[btf_map]
+pub static KNOWN_TEXTS: Array<u64, KNOWN_STATEMENTS> = Array::new();
 
 #[btf_map]
 pub static V8S: Array<V8Runtime, MAX_V8S> = Array::new();

@@ -90,6 +90,8 @@ pub struct KernelOffsets {
     /// `cfs_rq`'s sum of the time for which it was throttled, absent without
     /// quotas.
     pub queue_throttled: u32,
+    /// `task_struct.real_parent`.
+    pub task_parent: u32,
 }
 
 impl KernelOffsets {

@@ -114,6 +114,11 @@ impl Task {
         Self(read(self.0, setting!(offsets.task_group_leader)))
     }
 
+    #[inline(always)]
+    pub fn parent(self) -> Self {
+        Self(read(self.0, setting!(offsets.task_parent)))
+    }
+
     /// Identity of the process that the task belongs to. `tgid` is passed in
     /// since callers have it.
     #[inline(always)]

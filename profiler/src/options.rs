@@ -87,6 +87,8 @@ pub struct RecordOptions {
     pub guards_calls: bool,
     /// Numbers of the system calls that are counted; `None`: all.
     pub trace: Option<Vec<u32>>,
+    /// Phases of PostgreSQL's statements.
+    pub statements: bool,
     /// Most of the host's CPU time that the recording may cost, percent; `None`:
     /// whatever it takes.
     pub max_overhead: Option<f64>,
@@ -105,6 +107,7 @@ impl Default for RecordOptions {
             sources: RecordedSources::ALL,
             guards_calls: true,
             trace: None,
+            statements: false,
             max_overhead: None,
             command_line: String::new(),
         }

@@ -9,7 +9,7 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use aya_log_ebpf::debug;
 use profiler_ebpf::{Counter, EventKind, ProcessEvent, ProcessKey, TICK_NS};
 
-use super::{network, sched};
+use super::{network, sched, statements};
 use crate::{
     gate::{self, Verdict, Wanted},
     maps::{EVENTS, PROCESSES, count, setting},
@@ -30,6 +30,7 @@ pub fn exec(old: u32) {
 
 pub fn exit() {
     network::ended(bpf_get_current_pid_tgid() as u32);
+    statements::ended(bpf_get_current_pid_tgid() as u32);
     let Verdict::Wanted(Wanted { task, tgid, tid }) = gate::current() else {
         sched::forget(bpf_get_current_pid_tgid() as u32);
         return;

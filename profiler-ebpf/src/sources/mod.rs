@@ -15,5 +15,6 @@ pub mod memory;
 pub mod network;
 mod pace;
 pub mod sched;
+pub mod statements;
 pub mod syscalls;
 pub mod targets;

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use aya::maps::{MapData, RingBuf};
 use profiler_ebpf::{
     AcceptedEvent, CgroupEvent, DiskEvent, EventKind, OomKillEvent, Outcome, ProcessEvent,
-    SampleHeader, Source, ThreadEvent, TrafficEvent,
+    SampleHeader, Source, StatementEvent, StatementTextEvent, ThreadEvent, TrafficEvent,
 };
 
 /// The ring buffer of the programs, apart from the other maps: these are
@@ -53,6 +53,11 @@ pub enum Event<'a> {
     TrafficEnded(Box<TrafficEvent>),
     Accepted(AcceptedEvent),
     DiskRequestDone(DiskEvent),
+    StatementText {
+        hash: u64,
+        text: Vec<u8>,
+    },
+    StatementDone(Box<StatementEvent>),
     CgroupCreated {
         hierarchy: u32,
         id: u64,
@@ -83,6 +88,8 @@ impl<'a> Event<'a> {
         const TRAFFIC: u32 = EventKind::TrafficEnded as u32;
         const ACCEPTED: u32 = EventKind::Accepted as u32;
         const DISK: u32 = EventKind::DiskRequestDone as u32;
+        const TEXT: u32 = EventKind::StatementText as u32;
+        const STATEMENT: u32 = EventKind::StatementDone as u32;
         const CGROUP: u32 = EventKind::CgroupCreated as u32;
         Some(match kind {
             SAMPLE => Self::Sample(Sample::parse(data)?),
@@ -94,6 +101,15 @@ impl<'a> Event<'a> {
             TRAFFIC => Self::TrafficEnded(Box::new(copy(data)?)),
             ACCEPTED => Self::Accepted(copy(data)?),
             DISK => Self::DiskRequestDone(copy(data)?),
+            STATEMENT => Self::StatementDone(Box::new(copy(data)?)),
+            TEXT => {
+                let event: StatementTextEvent = copy(data)?;
+                let text = event.text.get(..event.length as usize)?;
+                Self::StatementText {
+                    hash: event.hash,
+                    text: text.to_vec(),
+                }
+            }
             CGROUP => {
                 let event: CgroupEvent = copy(data)?;
                 let path = event.path.get(..event.path_length as usize)?;
@@ -156,3 +172,7 @@ unsafe impl AbiEvent for TrafficEvent {}
 unsafe impl AbiEvent for AcceptedEvent {}
 // SAFETY: as above.
 unsafe impl AbiEvent for DiskEvent {}
+// SAFETY: as above.
+unsafe impl AbiEvent for StatementEvent {}
+// SAFETY: as above.
+unsafe impl AbiEvent for StatementTextEvent {}

@@ -32,6 +32,7 @@ use super::{
     events::EventRing,
     network::Network,
     offsets::{self, OffsetsError},
+    statements,
     tables::{SharedArray, TableError, TableMemory},
     tracefs,
 };
@@ -125,6 +126,8 @@ pub struct KernelOptions<'a> {
     pub network: bool,
     /// Whether disk requests are recorded.
     pub disk: bool,
+    /// Whether phases of PostgreSQL's statements are.
+    pub statements: bool,
 }
 
 /// What the kernel measured of a program.
@@ -275,6 +278,10 @@ impl Kernel {
             );
         for (map, entries) in disk::MAPS {
             loader.map_max_entries(map, if options.disk { entries as u32 } else { 1 });
+        }
+        for (map, entries) in statements::MAPS {
+            let entries = if options.statements { entries } else { 1 };
+            loader.map_max_entries(map, entries as u32);
         }
         if !debug {
             loader.map_max_entries(MESSAGES, rustix::param::page_size() as u32);

@@ -8,6 +8,7 @@ mod kernel;
 mod memory;
 mod network;
 mod offsets;
+mod statements;
 mod syscalls;
 mod tables;
 mod targets;
@@ -19,6 +20,7 @@ pub use events::{Event, EventRing, Sample};
 pub use kernel::{Gate, Kernel, KernelError, KernelOptions, ProgramRun, TableSlots};
 pub use network::NetworkLimits;
 pub use offsets::OffsetsError;
+pub use statements::{HOOKS as STATEMENT_HOOKS, STATUS as STATEMENT_STATUS};
 pub use tables::{TableError, TableMemory};
 
 /// A value of the ABI, as aya copies it into and out of maps.

@@ -109,6 +109,7 @@ pub fn read(
         inode_mode: offset!("inode", "i_mode"),
         task_queue: any(&btf, "task_struct", &["se.cfs_rq"]),
         queue_throttled: any(&btf, "cfs_rq", &THROTTLED_TIME),
+        task_parent: offset!("task_struct", "real_parent"),
     };
     let cgroup_v1_subsystem = match controller {
         Some(name) => btf

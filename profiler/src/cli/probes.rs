@@ -80,6 +80,14 @@ pub struct ProbeArgs {
     #[arg(long, value_name = "URL")]
     pub vectors: Vec<String>,
 
+    /// Time of PostgreSQL's statements in parsing, rewriting, planning and executing,
+    /// from the probes in the server's program, where it was built with them.
+    ///
+    /// Each statement hits some ten of them, which costs its backend 1 to 2 µs each,
+    /// and up to 40 µs on some virtual machines.
+    #[arg(long)]
+    pub statement_phases: bool,
+
     #[command(flatten)]
     pub request: RequestArgs,
 

@@ -143,6 +143,9 @@ fn options(arguments: &RecordArgs, command_line: &[OsString]) -> anyhow::Result<
         ModeArg::Database => Mode::Database,
         ModeArg::Frontend => bail!("this version has no mode frontend: it drives no browser"),
     };
+    if arguments.probes.statement_phases && !mode.asks_databases() {
+        bail!("--statement-phases goes with --mode full or database");
+    }
     let containers = container_scope(&arguments.containers);
     let mut pids = arguments.pid.clone();
     pids.sort_unstable();
@@ -164,6 +167,7 @@ fn options(arguments: &RecordArgs, command_line: &[OsString]) -> anyhow::Result<
         guards_calls: !arguments.sources.contains(&SourceArg::Syscalls)
             && arguments.trace.is_empty(),
         trace: trace(&arguments.trace)?,
+        statements: arguments.probes.statement_phases,
         max_overhead: arguments.max_overhead,
         command_line: load::command_line(&command_line),
     })
@@ -268,6 +272,7 @@ mod tests {
         for (words, says) in [
             ("--mode frontend", "browser"),
             ("--pid 1 --containers web", "--containers"),
+            ("--mode system --statement-phases", "--mode"),
         ] {
             let error = parsed(&format!("profiler {words}")).expect_err(words);
             assert!(error.to_string().contains(says), "{error}");

@@ -117,7 +117,7 @@ const PARTS: &[Part] = &[
     Part {
         name: "program: uprobe",
         required: false,
-        cost: LATER,
+        cost: "no phases of PostgreSQL's statements (--statement-phases)",
         remedy: "boot a kernel with CONFIG_UPROBES=y",
         attempt: |host| perf_probe(perf::open_uprobe(host)),
     },

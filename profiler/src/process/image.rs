@@ -27,10 +27,11 @@ pub enum ImageError {
 }
 
 /// Small sections that tell what a file is.
-const DESCRIPTION: [&[u8]; 5] = [
+const DESCRIPTION: [&[u8]; 6] = [
     b".gnu_debuglink",
     b".note.gnu.build-id",
     b".note.go.buildid",
+    b".note.stapsdt",
     b".interp",
     b".dynamic",
 ];

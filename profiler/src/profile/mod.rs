@@ -19,6 +19,7 @@ pub mod pools;
 pub mod probe;
 pub mod quality;
 pub mod source;
+pub mod statement;
 pub mod store;
 pub mod syscall;
 pub mod target;
@@ -42,6 +43,7 @@ pub use pools::{Pool, PoolSamples};
 pub use probe::{Answer, Probe, ProbeKind, ProbeMetric};
 pub use quality::{Cost, OutcomeCount, ProgramCost, Quality, RuntimeQuality};
 pub use source::{Source, Unit};
+pub use statement::{PhaseUse, StatementServer, StatementUse, Statements};
 pub use syscall::{SyscallUse, Syscalls};
 pub use target::{CallTarget, Partial, TargetKind};
 
@@ -81,6 +83,10 @@ pub struct Recording {
     /// Disk requests, by process, device and file.
     #[serde(default)]
     pub disk: Disk,
+    /// Phases of PostgreSQL's statements. `None`: not asked for, or no server could be
+    /// followed.
+    #[serde(default)]
+    pub statements: Option<Statements>,
     /// What servers said that were asked meanwhile, and which could not be asked.
     #[serde(default)]
     pub probes: Vec<Probe>,

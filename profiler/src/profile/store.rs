@@ -155,6 +155,17 @@ impl Recording {
             "a connection has no process or no container",
         )?;
         ok(
+            self.statements.iter().all(|all| {
+                let containers = all.servers.iter().map(|server| server.container);
+                let servers = all.uses.iter().map(|told| told.server);
+                containers
+                    .into_iter()
+                    .all(|id| within(id, self.containers.len()))
+                    && servers.into_iter().all(|id| within(id, all.servers.len()))
+            }),
+            "a statement has no server, or a server no container",
+        )?;
+        ok(
             self.functions
                 .iter()
                 .filter_map(|function| function.module)

@@ -49,6 +49,8 @@ const COUNTERS: [Counter; Counter::COUNT] = [
     Counter::DiskCacheLost,
     Counter::DiskEndsUnseen,
     Counter::TargetsLost,
+    Counter::StatementsLost,
+    Counter::BackendsLost,
 ];
 
 /// Identifier and meaning of an outcome.

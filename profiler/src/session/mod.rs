@@ -16,6 +16,7 @@ mod resolve;
 mod runtimes;
 mod shares;
 mod sources;
+mod statements;
 mod syscalls;
 mod targets;
 mod threads;
@@ -210,6 +211,7 @@ impl Session {
             },
             targets: options.tells_targets(),
             network: asked.network,
+            statements: options.statements,
         })?;
         kernel.want_cgroups(&wanted_cgroups.v2, &wanted_cgroups.v1)?;
         for &pid in &options.pids {
@@ -416,6 +418,7 @@ impl Session {
             }
             Event::Exec(event) => {
                 locks.forget(event.process.tgid, kernel);
+                sources.statements.executed(event.process.tgid);
                 table.executed(&event, kernel);
             }
             Event::Exit(event) => {

@@ -3,8 +3,8 @@
 //! end.
 
 use super::{
-    disk::Disk, intake::Intake, memory::Memory, network::NetworkUse, syscalls::SystemCalls,
-    threads::Threads,
+    disk::Disk, intake::Intake, memory::Memory, network::NetworkUse, statements::Statements,
+    syscalls::SystemCalls, threads::Threads,
 };
 use crate::{
     bpf::{Event, Kernel},
@@ -21,6 +21,7 @@ pub struct Sources {
     memory: Memory,
     network: NetworkUse,
     pub disk: Disk,
+    pub statements: Statements,
 }
 
 /// What they counted.
@@ -30,6 +31,7 @@ pub struct Counted {
     memory: Option<profile::MemoryUse>,
     network: Option<profile::Network>,
     disk: profile::Disk,
+    statements: Option<profile::Statements>,
 }
 
 impl Sources {
@@ -48,16 +50,18 @@ impl Sources {
         let memory = when(asked.memory, || Memory::start(kernel));
         // Their hooks need the clocks of threads.
         let threads = when(asked.follow_threads(), || {
-            Threads::start(kernel, containers, asked.waits, wanted)
+            Threads::start(kernel, containers, asked.waits, &wanted)
         });
         let network = when(asked.network, || NetworkUse::start(kernel));
         let disk = when(asked.disk, || Disk::start(kernel));
+        let statements = when(options.statements, || Statements::start(kernel, &wanted));
         Self {
             threads,
             calls,
             memory,
             network,
             disk,
+            statements,
         }
     }
 
@@ -67,6 +71,7 @@ impl Sources {
         self.memory.open_window(kernel, start);
         self.network.open(kernel, containers);
         self.disk.begin(kernel);
+        self.statements.open_window(kernel, start);
     }
 
     /// Takes what is over out of the kernel's tables, so that there is room for
@@ -75,6 +80,7 @@ impl Sources {
         self.network.sweep(kernel, containers);
         self.calls.keep_house(kernel);
         self.disk.keep_house(kernel, containers, intake);
+        self.statements.sweep(kernel);
     }
 
     /// Looks at what has no event for it: connections to services, if any are to
@@ -87,6 +93,7 @@ impl Sources {
     pub fn close_window(&mut self, kernel: &mut Kernel) {
         self.threads.close_window(kernel);
         self.network.close(kernel);
+        self.statements.close_window(kernel);
     }
 
     /// Takes in what is no sample. Without `keep`, the recording has not begun.
@@ -116,6 +123,12 @@ impl Sources {
             }
             Event::Accepted(event) => self.network.accepted(&event),
             Event::DiskRequestDone(event) if keep => self.disk.done(&event, intake),
+            Event::StatementText { hash, text } => self.statements.learn(hash, &text),
+            Event::StatementDone(event) if keep => {
+                let (v2, v1) = (event.cgroup_v2, event.cgroup_v1);
+                let container = containers.resolve(v2, v1, event.process.tgid);
+                self.statements.done(&event, container);
+            }
             _ => {}
         }
     }
@@ -136,6 +149,7 @@ impl Sources {
             memory: self.memory.finish(&followed.clocks, intake, notes),
             disk: self.disk.finish(kernel, containers, intake, notes),
             network: self.network.finish(kernel, containers, intake, notes),
+            statements: self.statements.finish(kernel, containers, notes),
             accounts: followed.accounts,
         }
     }
@@ -148,6 +162,7 @@ impl Counted {
         recording.memory = self.memory;
         recording.network = self.network;
         recording.disk = self.disk;
+        recording.statements = self.statements;
     }
 }
 

@@ -351,7 +351,51 @@ pub fn plain() -> Recording {
     });
     builder.recording.network = Some(network());
     builder.recording.probes = probes();
+    builder.recording.statements = Some(statements());
     builder.finish()
+}
+
+/// A statement with a function, and one that failed.
+fn statements() -> Statements {
+    let phase = |count: u64, ns: u64, nested: u64| PhaseUse {
+        count,
+        ns,
+        longest_ns: ns / 2,
+        nested,
+        nested_ns: nested * 1_000_000,
+    };
+    Statements {
+        servers: vec![StatementServer {
+            pid: 4250,
+            container: 1,
+        }],
+        uses: vec![
+            StatementUse {
+                text: "SELECT total_of(?) FROM orders".to_owned(),
+                parse: phase(10, 1_000_000, 0),
+                rewrite: phase(10, 2_000_000, 3),
+                plan: phase(10, 5_000_000, 3),
+                execute: phase(10, 80_000_000, 0),
+                lock_waits: 1,
+                lock_ns: 20_000_000,
+                longest_lock_ns: 20_000_000,
+                elapsed_ns: 95_000_000,
+                ..StatementUse::default()
+            },
+            StatementUse {
+                text: "UPDATE orders SET total = ?".to_owned(),
+                cut: true,
+                failed: 1,
+                failed_ns: 3_000_000,
+                in_progress: 1,
+                in_progress_ns: 1_500_000,
+                elapsed_ns: 4_500_000,
+                ..StatementUse::default()
+            },
+        ],
+        lost: 0,
+        backends_lost: 0,
+    }
 }
 
 /// A database that answered, and one that did not.
