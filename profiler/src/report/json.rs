@@ -34,6 +34,7 @@ use super::{
     network::{NetworkReport, network},
     probes::{self, ProbeRow},
     python::{Python, python},
+    statements::{StatementsReport, statements},
     syscalls::{SyscallReport, syscalls},
     text::{Utc, kind_name},
     waiting::{Waiting, waiting},
@@ -67,6 +68,8 @@ struct Report<'r> {
     /// `null` when it was not recorded.
     network: Option<NetworkReport<'r>>,
     disk: Disk<'r>,
+    /// Phases of PostgreSQL's statements; `null` when no server was followed.
+    statements: Option<StatementsReport<'r>>,
     /// Servers that were asked meanwhile.
     probes: Vec<ProbeRow<'r>>,
     quality: QualityReport<'r>,
@@ -451,6 +454,7 @@ fn report(recording: &Recording, profile_type: ProfileType) -> Report<'_> {
         memory: memory(recording),
         network: network(recording),
         disk: disk(recording),
+        statements: statements(recording),
         probes: probes::rows(recording),
         quality: quality(recording),
         cost: cost(recording),

@@ -10,6 +10,7 @@ mod network;
 mod pools;
 mod probes;
 mod python;
+mod statements;
 mod syscalls;
 mod waiting;
 
@@ -177,6 +178,7 @@ fn write_text(
     network::network(recording, out)?;
     disk::disk(recording, out)?;
     probes::probes(recording, out)?;
+    statements::statements(recording, out)?;
     python::gil(recording, out)?;
     notes(recording, selection, views, out)?;
     writeln!(
@@ -518,6 +520,7 @@ mod tests {
                     "Page faults",
                     "| Requests |",
                     "| Statement |",
+                    "| Statement of PostgreSQL",
                 ]
                 .iter()
                 .any(|title| table.contains(title))

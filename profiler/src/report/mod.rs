@@ -23,6 +23,7 @@ mod python;
 mod raw;
 mod selection;
 mod speedscope;
+mod statements;
 mod syscalls;
 pub mod text;
 mod waiting;

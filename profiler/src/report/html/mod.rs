@@ -27,7 +27,7 @@ const STYLE: &str = concat!(
 
 /// The viewer, one job a file. They share one scope; the order only matters
 /// for what runs at once, so `start.js` is last.
-const SCRIPTS: [&str; 28] = [
+const SCRIPTS: [&str; 29] = [
     include_str!("viewer/dom.js"),
     include_str!("viewer/format.js"),
     include_str!("viewer/data.js"),
@@ -51,6 +51,7 @@ const SCRIPTS: [&str; 28] = [
     include_str!("viewer/pools.js"),
     include_str!("viewer/disk.js"),
     include_str!("viewer/probes.js"),
+    include_str!("viewer/statements.js"),
     include_str!("viewer/quality.js"),
     include_str!("viewer/keyboard.js"),
     include_str!("viewer/events.js"),

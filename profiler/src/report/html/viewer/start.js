@@ -12,6 +12,7 @@ async function start() {
   showPools(facts);
   showDisk(facts);
   showProbes(facts);
+  showStatements(facts);
   showGil(facts);
   showUsage(facts);
   showQuality(facts);
