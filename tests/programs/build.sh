@@ -24,6 +24,7 @@ $cc $flags -pthread -o "$out/targets" "$here/targets.c"
 $cc $flags -pthread -o "$out/storm" "$here/storm.c"
 $cc $flags -o "$out/memory" "$here/memory.c"
 $cc $flags -o "$out/disk" "$here/disk.c"
+$cc $flags -o "$out/postgres" "$here/postgres.c"
 $cc $flags -o "$out/work" "$here/work.c"
 $cc $flags -o "$out/embed" "$here/embed.c" -ldl
 cp "$here"/services/* "$out"

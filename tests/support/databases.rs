@@ -36,7 +36,16 @@ impl Postgres {
     }
 
     pub fn start_with(settings: &[&str], certificate: Option<&Certificate>) -> Result<Self> {
-        let root = image::root_file_system()?;
+        Self::launch(settings, certificate, false)
+    }
+
+    /// From a layer of its own over the image, as engines run containers.
+    pub fn start_layered(settings: &[&str]) -> Result<Self> {
+        Self::launch(settings, None, true)
+    }
+
+    fn launch(settings: &[&str], certificate: Option<&Certificate>, layered: bool) -> Result<Self> {
+        let image = image::root_file_system()?;
         let directory = tempfile::tempdir()?;
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
         fs::write(directory.path().join("password"), PASSWORD)?;
@@ -44,10 +53,29 @@ impl Postgres {
             fs::copy(file, directory.path().join(name))?;
         }
         let port = free_port()?;
+        let own = directory.path().display();
+        let (root, layer) = if layered {
+            let root = directory.path().join("root");
+            let layer = format!(
+                "cd {own}
+                 mount -t tmpfs layer {own}/layer
+                 mkdir layer/upper layer/work
+                 mount -t overlay layer root -o \
+                   lowerdir={},upperdir=layer/upper,workdir=layer/work",
+                image.display()
+            );
+            for part in ["root", "layer"] {
+                fs::create_dir(directory.path().join(part))?;
+            }
+            (root, layer)
+        } else {
+            (image, String::new())
+        };
         let root = root.display();
         // In a mount namespace of its own: nothing is left mounted behind.
         let script = format!(
             "set -e
+             {layer}
              mount --bind {own} {root}/mnt
              chroot {root} install -d -o postgres -m 700 /mnt/data
              chroot {root} install -d -o postgres -m 755 /mnt/run
@@ -58,7 +86,6 @@ impl Postgres {
                for file in server.*; do [ -e $file ] && install -m 600 $file data; done
                exec $bin/postgres -D data -p {port} -k /mnt/run -c listen_addresses=127.0.0.1 \
                  -c fsync=off -c shared_preload_libraries=pg_stat_statements {settings}'",
-            own = directory.path().display(),
             settings = settings
                 .iter()
                 .map(|setting| format!("-c {setting}"))

@@ -22,14 +22,19 @@ impl Recording {
     }
 
     /// By a profiler with another view of the host.
-    pub fn begin(mut profiler: Command, options: &[&str]) -> Result<Self> {
+    pub fn begin(profiler: Command, options: &[&str]) -> Result<Self> {
+        Self::begin_in("system", profiler, options)
+    }
+
+    /// In another mode.
+    pub fn begin_in(mode: &str, mut profiler: Command, options: &[&str]) -> Result<Self> {
         let saved = tempfile::Builder::new()
             .suffix(".profile")
             .tempfile()?
             .into_temp_path();
         let mut process = Process::spawn(
             profiler
-                .args(["--mode", "system", "--duration", "120", "--output"])
+                .args(["--mode", mode, "--duration", "120", "--output"])
                 .arg(&*saved)
                 .args(options)
                 .env("RUST_LOG", "profiler=info")

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::{cache, dist, shell, suites::Suites, test::Outcome};
 
@@ -258,7 +259,7 @@ fn check(console: &str, with_profiler: bool) -> Result<String> {
         .and_then(|(_, rest)| rest.lines().next())
         .context("it did not name its kernel")?;
     let mut said = vec![version.to_owned()];
-    for program in ["shares-static", "shares", "waits", "disk"] {
+    for program in ["shares-static", "shares", "waits", "disk", "statements"] {
         let begin = format!("=== begin {program}\n");
         let end = format!("=== end {program} ");
         let (_, rest) = console
@@ -269,7 +270,12 @@ fn check(console: &str, with_profiler: bool) -> Result<String> {
             .with_context(|| format!("no end of {program}"))?;
         let code = rest.lines().next().unwrap_or_default().trim();
         if !with_profiler {
-            if code != program {
+            let name = if program == "statements" {
+                "postgres"
+            } else {
+                program
+            };
+            if code != name {
                 bail!("{program} did not run: {code}");
             }
             continue;
@@ -287,6 +293,10 @@ fn check(console: &str, with_profiler: bool) -> Result<String> {
         }
         if program == "disk" {
             said.push(disk(text)?);
+            continue;
+        }
+        if program == "statements" {
+            said.push(statements(text)?);
             continue;
         }
         let (complete, all) = stacks(text);
@@ -395,6 +405,49 @@ fn disk(folded: &str) -> Result<String> {
         }
     }
     Ok("disk requests to the byte".to_owned())
+}
+
+/// What `postgres` did at its probes, so often.
+const ROUNDS: u64 = 50;
+const STATEMENTS: [(&str, &[(&str, u64)]); 2] = [
+    (
+        "SELECT f(?), ?",
+        &[
+            ("/executions", ROUNDS),
+            ("/parse/count", ROUNDS),
+            ("/rewrite/count", ROUNDS),
+            ("/plan/count", ROUNDS),
+            ("/plan/nested", ROUNDS),
+            ("/execute/nested", 0),
+            ("/lock_waits", ROUNDS),
+            ("/failed", 0),
+        ],
+    ),
+    ("SELECT failing", &[("/executions", 0), ("/failed", ROUNDS)]),
+];
+
+fn statements(text: &str) -> Result<String> {
+    let servers = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("\"servers\": "))
+        .with_context(|| format!("no phases of statements: {text}"))?;
+    let servers: Value = serde_json::from_str(servers.trim_end_matches(','))?;
+    let rows = servers
+        .pointer("/0/statements")
+        .and_then(Value::as_array)
+        .context("no statements")?;
+    for (statement, numbers) in STATEMENTS {
+        let row = rows
+            .iter()
+            .find(|row| row["statement"] == statement)
+            .with_context(|| format!("no {statement}: {servers}"))?;
+        for &(place, expected) in numbers {
+            if row.pointer(place).and_then(Value::as_u64) != Some(expected) {
+                bail!("{place} is not {expected}: {row}");
+            }
+        }
+    }
+    Ok("phases of statements to the last one".to_owned())
 }
 
 /// The weight of the stacks that reach `main` or a thread's start, and of all.
