@@ -172,7 +172,9 @@ pub struct RecordArgs {
     #[command(flatten)]
     pub selection: SelectionArgs,
 
-    /// What to record, separated by commas. CPU time always is.
+    /// What to record, separated by commas. CPU time always is. System calls that
+    /// are named here, beside `all` too, are counted to the end, whatever it
+    /// takes, with the files and peers they are about.
     #[arg(
         long,
         value_enum,
@@ -182,8 +184,9 @@ pub struct RecordArgs {
     )]
     pub sources: Vec<SourceArg>,
 
-    /// Count these system calls only: names, or classes as in strace: file,
-    /// desc, network, process, signal, ipc, memory. All others cost less then.
+    /// Count these system calls only, with the files and peers they are about:
+    /// names, or classes as in strace: file, desc, network, process, signal, ipc,
+    /// memory. All others cost less then.
     #[arg(long, value_name = "CALLS", value_delimiter = ',')]
     pub trace: Vec<String>,
 
