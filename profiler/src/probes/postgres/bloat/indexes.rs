@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::session::{Session, SessionError},
-    CHANGED_SHARE, FEWEST_PAGES, LISTED, MOST, full_name,
+    Estimates, FEWEST_PAGES, File, MOST, Spare, full_name,
     width::{ColumnStatistics, ITEM, MOST_ALIGNED, PAGE_HEADER, Width},
 };
 
@@ -40,10 +40,9 @@ pub struct IndexesBloat {
 pub struct IndexBloat {
     pub index: String,
     pub table: String,
-    pub bytes: u64,
-    /// Of what it has beyond what it would have after REINDEX.
-    pub estimated_bloat_bytes: u64,
-    pub estimated_bloat_percent: f64,
+    /// What it has beyond what it would have after REINDEX.
+    #[serde(flatten)]
+    pub spare: Spare,
 }
 
 #[derive(Deserialize)]
@@ -52,11 +51,9 @@ struct Row {
     table: String,
     name: String,
     rows: f64,
-    pages: u64,
-    block_size: u64,
+    #[serde(flatten)]
+    file: File,
     fill_percent: f64,
-    live_rows: u64,
-    changed_rows: u64,
     btree: bool,
     partial: bool,
     /// Equal keys can be kept once, as far as its operators and options go.
@@ -115,37 +112,18 @@ impl IndexesBloat {
     }
 
     fn of(rows: &[Row]) -> Self {
-        let mut found = Self {
-            indexes: Vec::new(),
-            estimated_indexes: 0,
-            indexes_without_statistics: 0,
-            indexes_changed_since: 0,
-        };
-        for row in rows {
-            let Some(pages) = row.needed_pages() else {
-                found.indexes_without_statistics += 1;
-                continue;
-            };
-            if row.changed_rows as f64 > CHANGED_SHARE * row.live_rows as f64 {
-                found.indexes_changed_since += 1;
-                continue;
-            }
-            found.estimated_indexes += 1;
-            let spare = (row.pages as f64 - pages).max(0.0);
-            if spare >= 1.0 {
-                found.indexes.push(IndexBloat {
-                    index: full_name(&row.schema, &row.name),
-                    table: full_name(&row.schema, &row.table),
-                    bytes: row.pages * row.block_size,
-                    estimated_bloat_bytes: spare as u64 * row.block_size,
-                    estimated_bloat_percent: 100.0 * spare / row.pages as f64,
-                });
-            }
+        let files = rows.iter().map(|row| (row.file, row.needed_pages(), row));
+        let estimates = Estimates::of(files, |row, spare| IndexBloat {
+            index: full_name(&row.schema, &row.name),
+            table: full_name(&row.schema, &row.table),
+            spare,
+        });
+        Self {
+            indexes: estimates.found,
+            estimated_indexes: estimates.estimated,
+            indexes_without_statistics: estimates.without_statistics,
+            indexes_changed_since: estimates.changed_since,
         }
-        let bytes = |index: &IndexBloat| std::cmp::Reverse(index.estimated_bloat_bytes);
-        found.indexes.sort_by_key(bytes);
-        found.indexes.truncate(LISTED);
-        found
     }
 }
 
@@ -158,7 +136,7 @@ impl Row {
         let values = Width::of(&self.columns)?;
         let header = values.header(ENTRY_HEADER, BITMAP_COLUMNS);
         let entry = ITEM + header + values.aligned();
-        let page = self.block_size as f64 - PAGE_HEADER - SPECIAL;
+        let page = self.file.block_size as f64 - PAGE_HEADER - SPECIAL;
         let leaf = if self.deduplicates {
             self.posting_lists(entry)?
         } else {
@@ -205,7 +183,8 @@ impl Row {
             });
         }
         let aligned = MOST_ALIGNED as f64;
-        let largest = f64::floor(self.block_size as f64 * POSTING_SHARE / aligned) * aligned - ITEM;
+        let largest =
+            f64::floor(self.file.block_size as f64 * POSTING_SHARE / aligned) * aligned - ITEM;
         let per_list = f64::floor((largest - (entry - ITEM)) / ROW_POINTER).max(1.0);
         let lists = f64::ceil(rows_per_key / per_list);
         Some(Entries {
@@ -232,11 +211,13 @@ mod tests {
             table: "t".to_owned(),
             name: "t_id".to_owned(),
             rows: 1_000_000.0,
-            pages: 6000,
-            block_size: 8192,
+            file: File {
+                pages: 6000,
+                block_size: 8192,
+                live_rows: 1_000_000,
+                changed_rows: 0,
+            },
             fill_percent: 90.0,
-            live_rows: 1_000_000,
-            changed_rows: 0,
             btree: true,
             partial: false,
             deduplicates: true,
@@ -273,10 +254,8 @@ mod tests {
             distinct: vec![None],
             ..row(-1.0)
         };
-        let changed = Row {
-            changed_rows: 500_000,
-            ..row(-1.0)
-        };
+        let mut changed = row(-1.0);
+        changed.file.changed_rows = 500_000;
         let found = IndexesBloat::of(&[partial, unknown, changed, row(-1.0)]);
         assert_eq!(found.indexes_without_statistics, 2);
         assert_eq!(found.indexes_changed_since, 1);

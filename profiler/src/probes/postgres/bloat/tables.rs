@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::session::{Session, SessionError},
-    CHANGED_SHARE, FEWEST_PAGES, LISTED, MOST, full_name,
+    Estimates, FEWEST_PAGES, File, MOST, Spare, full_name,
     width::{ColumnStatistics, ITEM, PAGE_HEADER, Width},
 };
 
@@ -28,9 +28,8 @@ pub struct TablesBloat {
 pub struct TableBloat {
     pub table: String,
     /// Of the table's own file, without TOAST and indexes.
-    pub bytes: u64,
-    pub estimated_bloat_bytes: u64,
-    pub estimated_bloat_percent: f64,
+    #[serde(flatten)]
+    pub spare: Spare,
 }
 
 #[derive(Deserialize)]
@@ -38,11 +37,9 @@ struct Row {
     schema: String,
     name: String,
     rows: f64,
-    pages: u64,
-    block_size: u64,
+    #[serde(flatten)]
+    file: File,
     fill_percent: f64,
-    live_rows: u64,
-    changed_rows: u64,
     columns: Vec<ColumnStatistics>,
 }
 
@@ -72,36 +69,17 @@ impl TablesBloat {
     }
 
     fn of(rows: &[Row]) -> Self {
-        let mut found = Self {
-            tables: Vec::new(),
-            estimated_tables: 0,
-            tables_without_statistics: 0,
-            tables_changed_since: 0,
-        };
-        for row in rows {
-            let Some(pages) = row.needed_pages() else {
-                found.tables_without_statistics += 1;
-                continue;
-            };
-            if row.changed_rows as f64 > CHANGED_SHARE * row.live_rows as f64 {
-                found.tables_changed_since += 1;
-                continue;
-            }
-            found.estimated_tables += 1;
-            let spare = (row.pages as f64 - pages).max(0.0);
-            if spare >= 1.0 {
-                found.tables.push(TableBloat {
-                    table: full_name(&row.schema, &row.name),
-                    bytes: row.pages * row.block_size,
-                    estimated_bloat_bytes: spare as u64 * row.block_size,
-                    estimated_bloat_percent: 100.0 * spare / row.pages as f64,
-                });
-            }
+        let files = rows.iter().map(|row| (row.file, row.needed_pages(), row));
+        let estimates = Estimates::of(files, |row, spare| TableBloat {
+            table: full_name(&row.schema, &row.name),
+            spare,
+        });
+        Self {
+            tables: estimates.found,
+            estimated_tables: estimates.estimated,
+            tables_without_statistics: estimates.without_statistics,
+            tables_changed_since: estimates.changed_since,
         }
-        let bytes = |table: &TableBloat| std::cmp::Reverse(table.estimated_bloat_bytes);
-        found.tables.sort_by_key(bytes);
-        found.tables.truncate(LISTED);
-        found
     }
 }
 
@@ -113,7 +91,7 @@ impl Row {
         }
         let row = Width::of(&self.columns)?;
         let header = row.header(ROW_HEADER, self.columns.len());
-        let usable = (self.block_size as f64 - PAGE_HEADER) * self.fill_percent / 100.0;
+        let usable = (self.file.block_size as f64 - PAGE_HEADER) * self.fill_percent / 100.0;
         let per_page = (usable / (ITEM + header + row.aligned())).max(1.0);
         let per_page = if row.varies {
             per_page
@@ -133,11 +111,13 @@ mod tests {
             schema: "public".to_owned(),
             name: "t".to_owned(),
             rows: 100_000.0,
-            pages: 1000,
-            block_size: 8192,
+            file: File {
+                pages: 1000,
+                block_size: 8192,
+                live_rows: 100_000,
+                changed_rows: 0,
+            },
             fill_percent: 100.0,
-            live_rows: 100_000,
-            changed_rows: 0,
             columns: columns
                 .iter()
                 .map(|&(length, alignment, width, nulls)| ColumnStatistics {
@@ -164,11 +144,14 @@ mod tests {
         let mut unknown = row(&[(4, "i", 4.0, 0.0)]);
         unknown.columns[0].width = None;
         let mut changed = row(&[(4, "i", 4.0, 0.0)]);
-        changed.changed_rows = 50_000;
+        changed.file.changed_rows = 50_000;
         let found = TablesBloat::of(&[unknown, changed, row(&[(4, "i", 4.0, 0.0)])]);
         assert_eq!(found.estimated_tables, 1);
         assert_eq!(found.tables_without_statistics, 1);
         assert_eq!(found.tables_changed_since, 1);
-        assert_eq!(found.tables[0].estimated_bloat_bytes, (1000 - 443) * 8192);
+        assert_eq!(
+            found.tables[0].spare.estimated_bloat_bytes,
+            (1000 - 443) * 8192
+        );
     }
 }

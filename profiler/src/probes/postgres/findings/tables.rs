@@ -193,8 +193,8 @@ pub fn indexes(report: &Report, found: &mut Vec<Finding>) {
 pub fn bloat(report: &Report, found: &mut Vec<Finding>) {
     let tables = report.bloat.data().map_or(&[][..], |bloat| &bloat.tables);
     for table in tables {
-        if table.estimated_bloat_percent < BLOAT_PERCENT
-            || table.estimated_bloat_bytes < BLOAT_BYTES
+        if table.spare.estimated_bloat_percent < BLOAT_PERCENT
+            || table.spare.estimated_bloat_bytes < BLOAT_BYTES
         {
             continue;
         }
@@ -204,14 +204,14 @@ pub fn bloat(report: &Report, found: &mut Vec<Finding>) {
                 "bloat",
                 format!(
                     "about {} of table {} hold no row",
-                    bytes(table.estimated_bloat_bytes),
+                    bytes(table.spare.estimated_bloat_bytes),
                     table.table
                 ),
             )
             .evidence(format!(
                 "estimated: {} of {}; pgstattuple_approx('{}') measures it",
-                percent(table.estimated_bloat_percent),
-                bytes(table.bytes),
+                percent(table.spare.estimated_bloat_percent),
+                bytes(table.spare.bytes),
                 table.table
             ))
             .advice(
@@ -226,8 +226,8 @@ pub fn index_bloat(report: &Report, found: &mut Vec<Finding>) {
     let bloat = report.index_bloat.data();
     let indexes = bloat.map_or(&[][..], |bloat| &bloat.indexes);
     for index in indexes {
-        if index.estimated_bloat_percent < INDEX_BLOAT_PERCENT
-            || index.estimated_bloat_bytes < BLOAT_BYTES
+        if index.spare.estimated_bloat_percent < INDEX_BLOAT_PERCENT
+            || index.spare.estimated_bloat_bytes < BLOAT_BYTES
         {
             continue;
         }
@@ -237,15 +237,15 @@ pub fn index_bloat(report: &Report, found: &mut Vec<Finding>) {
                 "index_bloat",
                 format!(
                     "about {} of index {} on {} hold no entry",
-                    bytes(index.estimated_bloat_bytes),
+                    bytes(index.spare.estimated_bloat_bytes),
                     index.index,
                     index.table
                 ),
             )
             .evidence(format!(
                 "estimated: {} of {}; pgstatindex('{}') measures it",
-                percent(index.estimated_bloat_percent),
-                bytes(index.bytes),
+                percent(index.spare.estimated_bloat_percent),
+                bytes(index.spare.bytes),
                 index.index
             ))
             .advice(format!(

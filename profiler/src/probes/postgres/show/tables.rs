@@ -102,9 +102,9 @@ impl Report {
                 for table in bloat.tables.iter().take(LISTED) {
                     part.row(vec![
                         table.table.clone(),
-                        bytes(table.estimated_bloat_bytes),
-                        percent(table.estimated_bloat_percent),
-                        bytes(table.bytes),
+                        bytes(table.spare.estimated_bloat_bytes),
+                        percent(table.spare.estimated_bloat_percent),
+                        bytes(table.spare.bytes),
                     ]);
                 }
                 part.note(
@@ -138,9 +138,9 @@ impl Report {
                     part.row(vec![
                         index.index.clone(),
                         index.table.clone(),
-                        bytes(index.estimated_bloat_bytes),
-                        percent(index.estimated_bloat_percent),
-                        bytes(index.bytes),
+                        bytes(index.spare.estimated_bloat_bytes),
+                        percent(index.spare.estimated_bloat_percent),
+                        bytes(index.spare.bytes),
                     ]);
                 }
                 part.note(
