@@ -52,7 +52,7 @@ pub fn status(context: &ProbeContext) {
         end_turn(backend, &window, now);
         return;
     }
-    let hash = read_text(backend, text);
+    let hash = read_text(wanted.tid, backend, text);
     // Parse, Bind and Execute of one statement, each of which says it again.
     if hash == backend.turn.hash {
         return;
@@ -228,7 +228,7 @@ fn stack_pointer(context: &ProbeContext) -> u64 {
 
 /// Reads the text and returns its hash.
 #[inline(always)]
-fn read_text(backend: &mut Backend, address: u64) -> u64 {
+fn read_text(tid: u32, backend: &mut Backend, address: u64) -> u64 {
     // SAFETY: as many bytes as the text has room for, which is in a map.
     let bytes = unsafe {
         core::slice::from_raw_parts_mut(backend.text.as_mut_ptr().cast::<u8>(), STATEMENT_BYTES)
@@ -241,8 +241,22 @@ fn read_text(backend: &mut Backend, address: u64) -> u64 {
     };
     let length = read as u32 & (STATEMENT_BYTES as u32 - 1);
     backend.text_length = length;
-    let words = (length >> 3) as usize;
-    let rest = (length & 7) * 8;
+    hash_text(tid, length)
+}
+
+/// The hash of the text of a backend, which has so many bytes. On its own, so that
+/// the verifier follows what comes after it once, and not once for every length.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn hash_text(tid: u32, length: u32) -> u64 {
+    let Some(backend) = BACKENDS.get_ptr_mut(tid) else {
+        return UNREADABLE;
+    };
+    // SAFETY: the map returned it; it is the running thread's own.
+    let backend = unsafe { &*backend };
+    // The compiler must not know that there are fewer than the loop looks at: it
+    // would leave the loop's bound out, which the verifier cannot do without.
+    let words = core::hint::black_box(length as usize >> 3);
     let mut hash = u64::from(length);
     for index in 0..STATEMENT_BYTES / 8 {
         if index >= words {
@@ -250,8 +264,8 @@ fn read_text(backend: &mut Backend, address: u64) -> u64 {
         }
         hash = spread(hash ^ backend.text[index]);
     }
-    let last = backend.text[core::hint::black_box(words) & (STATEMENT_BYTES / 8 - 1)];
-    hash = spread(hash ^ (last & ((1 << rest) - 1)));
+    let last = backend.text[words & (STATEMENT_BYTES / 8 - 1)];
+    hash = spread(hash ^ (last & ((1 << ((length & 7) * 8)) - 1)));
     if hash <= UNREADABLE { !hash } else { hash }
 }
 
