@@ -14,6 +14,9 @@ const ROUNDS: usize = 4;
 /// Units of work of the two builds, beside 1000 that both do: a program that does
 /// three times as much in one function, twice as much in all.
 const UNITS: [&str; 2] = ["1000", "3000"];
+/// Every so often: a unit takes 0.5 to 2 µs, so that a round has some 50 samples of
+/// 1000, and a slow machine is done with 4000 in time.
+const PERIOD_MS: &str = "20";
 
 /// Runs `profiler compare`; returns its exit code, stdout and stderr.
 fn compare(arguments: &[&str]) -> Result<(i32, String, String)> {
@@ -42,7 +45,7 @@ fn verdict<'v>(comparison: &'v Value, id: &str) -> Option<&'v Value> {
 fn record(directory: &Path, units: &str, into: &Path, options: &[&str]) -> Result<i32> {
     let program = Process::spawn(
         Command::new(directory.join("work"))
-            .args([units, "50", "60"])
+            .args([units, PERIOD_MS, "60"])
             .stdout(Stdio::null()),
     )?;
     let pid = program.pid().to_string();
@@ -53,7 +56,7 @@ fn record(directory: &Path, units: &str, into: &Path, options: &[&str]) -> Resul
         "--duration",
         "2",
         "--frequency",
-        "499",
+        "997",
         "--sources",
         "off-cpu",
         "--pid",
