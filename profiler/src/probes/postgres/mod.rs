@@ -213,7 +213,7 @@ impl Readings {
         Self {
             statements: match extension {
                 Ok(extension) => extension.read(session).await,
-                Err(error) => Err(SessionError::Answer(error.to_string())),
+                Err(error) => Err(SessionError::Missing(error.to_string())),
             },
             database: DatabaseCounters::read(session).await,
             tables: Table::read(session).await,

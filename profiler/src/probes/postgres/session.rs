@@ -45,6 +45,9 @@ pub enum SessionError {
     Connect(String),
     #[error("the server's answer is not what was asked for: {0}")]
     Answer(String),
+    /// The server lacks what answers: what it is, and how to get it.
+    #[error("{0}")]
+    Missing(String),
 }
 
 impl SessionError {

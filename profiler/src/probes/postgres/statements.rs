@@ -103,7 +103,7 @@ impl Extension {
             )
             .await?;
         let Some(installed) = installed.into_iter().next() else {
-            return Err(SessionError::Answer(format!(
+            return Err(SessionError::Missing(format!(
                 "pg_stat_statements is not installed: {ENABLE}"
             )));
         };
@@ -149,7 +149,7 @@ impl Extension {
             .await;
         rows.map_err(|error| match error.code() {
             // object_not_in_prerequisite_state
-            Some("55000") => SessionError::Answer(format!(
+            Some("55000") => SessionError::Missing(format!(
                 "pg_stat_statements is installed but not loaded: {ENABLE}"
             )),
             _ => error,

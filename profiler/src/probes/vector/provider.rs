@@ -80,7 +80,7 @@ impl From<SessionError> for VectorError {
             SessionError::Server { message, code } => {
                 Self::refused(format!("SQLSTATE {code}"), message)
             }
-            SessionError::Answer(what) => Self::Answer(what.clone()),
+            SessionError::Answer(what) | SessionError::Missing(what) => Self::Answer(what.clone()),
             SessionError::Silent(_) => {
                 Self::Transport(Failure::new(FailureKind::Timeout, error.to_string()))
             }

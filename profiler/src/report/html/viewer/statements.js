@@ -6,7 +6,10 @@ const STATEMENT_LENGTH = 300;
 function phaseCell({ count, total_ns, mean_ns, longest_ns, nested, nested_ns }) {
   if (count === 0 && nested === 0) return "";
   const lines = [el("span", { text: formatTime(total_ns) })];
-  if (count > 1) lines.push(el("span", { class: "below", text: `${formatTime(mean_ns)} each, at most ${formatTime(longest_ns)}` }));
+  if (count > 1) {
+    lines.push(el("span", { class: "below", text: `${formatTime(mean_ns)} each` }));
+    lines.push(el("span", { class: "below", text: `longest ${formatTime(longest_ns)}` }));
+  }
   if (nested > 0) lines.push(el("span", { class: "below", text: `within: ${formatTime(nested_ns)} (${formatCount(nested)})` }));
   return lines;
 }
