@@ -552,8 +552,16 @@ mod tests {
 
     #[test]
     fn it_fits_on_a_screen_and_says_what_counts() {
-        let text = text(&sample::plain(), Selection::default());
+        let mut recording = sample::plain();
+        let all = text(&recording, Selection::default());
+        // Without what is only there when it is asked for.
+        recording.statements = None;
+        if let Some(syscalls) = &mut recording.syscalls {
+            syscalls.targets.clear();
+        }
+        let text = text(&recording, Selection::default());
         assert!(text.lines().count() < 170, "{text}");
+        assert!(all.lines().count() < 190, "{all}");
         for expected in [
             "| `web` |",
             "| `python3` | 1.72 s | 85.0 % | 4242 | `web` |",
