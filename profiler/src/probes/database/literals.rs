@@ -108,7 +108,8 @@ fn quoted(text: &str, quote: char, escapes: bool) -> usize {
     text.len()
 }
 
-fn number(text: &str) -> usize {
+/// Bytes of the number that the text begins with.
+pub fn number(text: &str) -> usize {
     let mut before = ' ';
     for (at, character) in text.char_indices() {
         let sign = matches!(character, '+' | '-') && matches!(before, 'e' | 'E');

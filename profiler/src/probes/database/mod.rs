@@ -6,6 +6,6 @@ pub mod literals;
 pub mod section;
 pub mod stream;
 
-pub use section::Section;
+pub use section::{Section, both};
 
 pub use crate::profile::document::{Column, Document, Finding, Part, Severity};

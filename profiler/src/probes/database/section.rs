@@ -43,6 +43,17 @@ impl<T, E: std::fmt::Display> From<Result<T, E>> for Section<T> {
     }
 }
 
+/// Two readings, or why one is missing.
+pub fn both<'r, T, E: std::fmt::Display>(
+    before: &'r Result<T, E>,
+    after: &'r Result<T, E>,
+) -> Result<(&'r T, &'r T), String> {
+    match (before, after) {
+        (Ok(before), Ok(after)) => Ok((before, after)),
+        (Err(error), _) | (_, Err(error)) => Err(error.to_string()),
+    }
+}
+
 impl Part {
     /// Shows a section: its rows, or why it is missing.
     pub fn of<T>(

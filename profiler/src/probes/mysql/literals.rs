@@ -1,6 +1,8 @@
 //! Statements without their literals, which may be anyone's data, by the
 //! lexical rules of MySQL and MariaDB (MySQL 8.4 Reference Manual, chapter 11).
 
+use crate::probes::database::literals::number;
+
 /// Replaces strings and numbers by `?` and leaves comments out. A string that
 /// does not end, as in a statement that was cut off, goes to the end.
 ///
@@ -88,18 +90,6 @@ fn name(text: &str) -> usize {
             return rest;
         }
         rest += 1;
-    }
-    text.len()
-}
-
-fn number(text: &str) -> usize {
-    let mut before = ' ';
-    for (at, character) in text.char_indices() {
-        let sign = matches!(character, '+' | '-') && matches!(before, 'e' | 'E');
-        if !(sign || character.is_ascii_alphanumeric() || matches!(character, '.' | '_')) {
-            return at;
-        }
-        before = character;
     }
     text.len()
 }

@@ -29,13 +29,16 @@ use anyhow::{Context as _, Result};
 pub use credentials::Login;
 pub use report::Report;
 
-use crate::probes::{database::Section, window::Window};
+use crate::probes::{
+    database::{Section, both},
+    window::Window,
+};
 use activity::Observer;
 use indexes::{Index, Indexes};
 use literals::without_literals;
 use replication::Channel;
 use server::{Pool, Server};
-use session::{Session, SessionError};
+use session::Session;
 use statements::Counters;
 use status::{Readings, Status};
 use tables::{Table, Tables};
@@ -148,17 +151,6 @@ async fn structure(session: &mut Session, server: &Server) -> (Section<Tables>, 
     let tables = tables.map(|tables| Tables::new(&tables, |name| cut || keyed.contains(name)));
     let indexes = Indexes::new(session, server, &indexes, cut).await;
     (tables.into(), Section::Measured { data: indexes })
-}
-
-/// Two readings, or why one is missing.
-fn both<'r, T>(
-    before: &'r Result<T, SessionError>,
-    after: &'r Result<T, SessionError>,
-) -> Result<(&'r T, &'r T), String> {
-    match (before, after) {
-        (Ok(before), Ok(after)) => Ok((before, after)),
-        (Err(error), _) | (_, Err(error)) => Err(error.to_string()),
-    }
 }
 
 /// Samples sessions until the window is over or the server is gone.

@@ -30,7 +30,7 @@ pub use plan_difference::Baseline;
 pub use report::Report;
 
 use crate::probes::{
-    database::{Section, literals::without_literals},
+    database::{Section, both, literals::without_literals},
     window::Window,
 };
 use activity::Observer;
@@ -219,17 +219,6 @@ impl Readings {
             tables: Table::read(session).await,
             checkpoints: CheckpointCounters::read(session, server.version_number).await,
         }
-    }
-}
-
-/// Two readings, or why one is missing.
-fn both<'r, T>(
-    before: &'r Result<T, SessionError>,
-    after: &'r Result<T, SessionError>,
-) -> Result<(&'r T, &'r T), String> {
-    match (before, after) {
-        (Ok(before), Ok(after)) => Ok((before, after)),
-        (Err(error), _) | (_, Err(error)) => Err(error.to_string()),
     }
 }
 
