@@ -154,7 +154,11 @@ fn every_wait_by_reason_and_stack() -> Result<()> {
                 wrong.push(format!("{error:#}"));
             }
         }
-        let faults = row(&recording.report, by_name["faults"])?;
+        let report = &recording.report;
+        if let Err(error) = check_stolen(report) {
+            wrong.push(format!("{error:#}"));
+        }
+        let faults = row(report, by_name["faults"])?;
         let blocked = faults["blocked_ns"].as_f64().unwrap_or_default();
         println!(
             "faults    {:.1} % page_fault",
@@ -178,6 +182,29 @@ fn every_wait_by_reason_and_stack() -> Result<()> {
         ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
         Ok(())
     })
+}
+
+/// What the threads lost to the hypervisor is part of what the host did, which
+/// `/proc/stat` tells in ticks of 10 ms for each CPU.
+fn check_stolen(report: &Value) -> Result<()> {
+    let threads = report["waiting"]["busiest_threads"].as_array();
+    let of_threads: f64 = threads
+        .into_iter()
+        .flatten()
+        .map(|row| of(row, "stolen"))
+        .sum();
+    let of_host = report["quality"]["stolen_ns"].as_f64();
+    let of_host = of_host.context("no stolen time")?;
+    println!(
+        "stolen    {:.3} s of its threads' time, {:.3} s of all CPUs' by /proc/stat",
+        of_threads / 1e9,
+        of_host / 1e9
+    );
+    ensure!(
+        of_threads <= 1.02 * of_host + 50e6,
+        "{of_threads} ns were stolen from threads, but only {of_host} from the host"
+    );
+    Ok(())
 }
 
 /// The time that a thread was blocked was ended where it was built to be.
@@ -227,15 +254,20 @@ fn check_account(
         percent(scheduler[1]),
         percent(wall - scheduler[0] - scheduler[1]),
     ];
+    // The scheduler leaves out what the hypervisor took: it is in none of its two
+    // numbers.
+    let stolen = of(row, "stolen");
     let found = [
         percent(number("on_cpu_ns")),
-        percent(number("run_queue_ns")),
-        percent(number("blocked_ns") + number("idle_ns")),
+        percent(number("run_queue_ns") - stolen),
+        percent(number("blocked_ns") + number("idle_ns") + stolen),
     ];
     let of_reason = 100.0 * of(row, reason) / (number("blocked_ns") + number("idle_ns"));
     println!(
-        "{name:<9} expected {expected:5.1?} found {found:5.1?} wall {:6.2} %, {of_reason:5.1} % {reason}",
-        percent(sum)
+        "{name:<9} expected {expected:5.1?} found {found:5.1?} wall {:6.2} %, {of_reason:5.1} % {reason}, \
+         {:.1} % stolen",
+        percent(sum),
+        percent(stolen)
     );
     ensure!(
         (percent(sum) - 100.0).abs() <= WALL_ERROR,

@@ -1,4 +1,5 @@
-//! Adding to sums that programs on other CPUs add to at the same time.
+//! Adding to sums that other programs add to at the same time: on other CPUs, or
+//! in the middle of this one.
 //!
 //! `core` has no such addition for this target, since its oldest machines cannot
 //! compare and exchange; adding alone they all can.
@@ -20,5 +21,14 @@ pub fn add_one(sum: &mut u32) {
     unsafe {
         asm!("lock *(u32 *)({sum} + 0) += {amount}",
             sum = in(reg) core::ptr::from_mut(sum), amount = in(reg) 1_u64);
+    }
+}
+
+#[inline(always)]
+pub fn take_one(sum: &mut u32) {
+    // SAFETY: as above; the lower half of the amount is added.
+    unsafe {
+        asm!("lock *(u32 *)({sum} + 0) += {amount}",
+            sum = in(reg) core::ptr::from_mut(sum), amount = in(reg) u64::MAX);
     }
 }

@@ -236,8 +236,7 @@ pub struct InFlight {
     /// Bytes that are not done yet.
     pub left: u64,
     pub tid: u32,
-    /// Of the one that is being filled in, not zero.
-    pub busy: u32,
+    pub reserved: u32,
 }
 
 /// A request whose stack was taken is done. The sample is that of the same

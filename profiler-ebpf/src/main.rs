@@ -10,6 +10,8 @@ mod gate;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod scratch;
+#[cfg(target_arch = "bpf")]
 mod sources;
 #[cfg(target_arch = "bpf")]
 mod task;

@@ -16,7 +16,11 @@ use profiler_ebpf::{
     TextArgument, Thinning, ThreadClock, ThreadTraffic, V8Runtime, Window,
 };
 
-use crate::walk::Record;
+use crate::{
+    atomic::add,
+    scratch::{PLACES, Place},
+    walk::{RECORD_PLACES, Record},
+};
 
 /// Overwritten by userspace before the programs are loaded.
 #[unsafe(no_mangle)]
@@ -55,6 +59,8 @@ pub static SETTINGS: Settings = Settings {
         inode_mode: 0,
         task_queue: 0,
         queue_throttled: 0,
+        queue_cpu: 0,
+        cpu_stolen: 0,
         task_parent: 0,
     },
     disk: DiskOffsets {
@@ -157,10 +163,10 @@ pub static EVENTS: RingBuf<u64, RING_BYTES> = RingBuf::new();
 #[btf_map]
 pub static COUNTERS: PerCpuArray<u64, { Counter::TOTAL }> = PerCpuArray::new();
 
-/// One record for hooks in process context, one for the timer interrupt that
-/// can hit during another program's walk.
+/// Some for hooks in process context, one for the timer interrupt that can hit
+/// during another program's walk.
 #[btf_map]
-pub static RECORDS: PerCpuArray<Record, 2> = PerCpuArray::new();
+pub static RECORDS: PerCpuArray<Record, RECORD_PLACES> = PerCpuArray::new();
 
 #[btf_map]
 pub static PROCESSES: HashMap<u32, ProcessEntry, MAX_PROCESSES> = HashMap::new();
@@ -211,6 +217,10 @@ pub struct Running {
     pub owes: u64,
     /// When the last switch on this CPU was seen, nanoseconds.
     pub since: u64,
+    /// Its `struct rq`; 0 until that is known.
+    pub queue: u64,
+    /// What the hypervisor had taken of it at that switch, nanoseconds.
+    pub stolen: u64,
 }
 
 #[btf_map]
@@ -226,9 +236,9 @@ pub static CONNECTIONS: HashMap<u64, Connection, MAX_CONNECTIONS> = HashMap::new
 
 /// Where entries of the two are made, too large for the stack.
 #[btf_map]
-pub static NEW_TRAFFIC: PerCpuArray<ThreadTraffic, 1> = PerCpuArray::new();
+pub static NEW_TRAFFIC: PerCpuArray<Place<ThreadTraffic>, PLACES> = PerCpuArray::new();
 #[btf_map]
-pub static NEW_CONNECTION: PerCpuArray<Connection, 1> = PerCpuArray::new();
+pub static NEW_CONNECTION: PerCpuArray<Place<Connection>, PLACES> = PerCpuArray::new();
 
 #[btf_map]
 pub static NETWORK_COUNTERS: PerCpuArray<u64, { NetworkCounter::TOTAL }> = PerCpuArray::new();
@@ -254,7 +264,7 @@ pub static DISK_CACHE: HashMap<ProcessKey, CacheUse, MAX_DISK_CACHE> = HashMap::
 /// The request that is made now. Not on the stack, where the verifier would
 /// follow it through the walk once for each way in which it can be filled in.
 #[btf_map]
-pub static NEW_REQUEST: PerCpuArray<InFlight, 1> = PerCpuArray::new();
+pub static NEW_REQUEST: PerCpuArray<Place<InFlight>, PLACES> = PerCpuArray::new();
 
 /// All zeros: what entries of `DISK_USES`, `DISK_FILES` and `DISK_CACHE` begin as.
 /// One is too large for the stack, and the verifier of 5.10 takes minutes for
@@ -318,7 +328,7 @@ pub static CALL_TARGETS: HashMap<TargetKey, TargetUse, MAX_CALL_TARGETS> = HashM
 
 /// Where entries are made, too large for the stack.
 #[btf_map]
-pub static NEW_TARGET: PerCpuArray<TargetUse, 1> = PerCpuArray::new();
+pub static NEW_TARGET: PerCpuArray<Place<TargetUse>, PLACES> = PerCpuArray::new();
 
 pub type Table = Array<Block, 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
 
@@ -335,7 +345,8 @@ pub static WANTED_CGROUPS: HashMap<u64, u32, MAX_WANTED> = HashMap::new();
 #[inline(always)]
 pub fn count(index: u32) {
     if let Some(counter) = COUNTERS.get_ptr_mut(index) {
-        // SAFETY: the map returned it; only this CPU writes to it.
-        unsafe { *counter += 1 };
+        // SAFETY: the map returned it; only this CPU writes to it, and an interrupt
+        // of it may do so in between.
+        add(unsafe { &mut *counter }, 1);
     }
 }

@@ -87,6 +87,8 @@ pub struct ByteClock {
     pub checked: u64,
     /// Bytes before those of `residual` that no stack stands for yet.
     pub owed: u64,
+    /// Not zero: the thread's first message this way has its stack.
+    pub begun: u64,
 }
 
 /// A thread's use of the network. Key of the map: its tid. Exact.

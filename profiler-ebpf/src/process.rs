@@ -90,6 +90,10 @@ pub struct KernelOffsets {
     /// `cfs_rq`'s sum of the time for which it was throttled, absent without
     /// quotas.
     pub queue_throttled: u32,
+    /// Pointer from `cfs_rq` to the CPU's `rq`, and in that the nanoseconds that
+    /// the hypervisor took so far; [`Self::ABSENT`] where there is none.
+    pub queue_cpu: u32,
+    pub cpu_stolen: u32,
     /// `task_struct.real_parent`.
     pub task_parent: u32,
 }

@@ -94,6 +94,13 @@ impl Task {
         (queue, read(queue, throttled))
     }
 
+    /// The `struct rq` of the CPU that it runs on, 0 if the kernel does not tell.
+    #[inline(always)]
+    pub fn cpu_queue(self) -> u64 {
+        let queue: u64 = read(self.0, setting!(offsets.task_queue));
+        read(queue, setting!(offsets.queue_cpu))
+    }
+
     #[inline(always)]
     pub fn tgid(self) -> u32 {
         read(self.0, setting!(offsets.task_tgid))

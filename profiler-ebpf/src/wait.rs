@@ -47,10 +47,12 @@ pub enum Activity {
     /// On a descriptor that is none of the above: a terminal, an eventfd.
     Descriptor = 22,
     Other = 23,
+    /// It could run, but the hypervisor ran somebody else on its CPU.
+    Stolen = 24,
 }
 
 impl Activity {
-    pub const COUNT: usize = 24;
+    pub const COUNT: usize = 25;
 
     pub const ALL: [Self; Self::COUNT] = [
         Self::OnCpu,
@@ -77,6 +79,7 @@ impl Activity {
         Self::Stopped,
         Self::Descriptor,
         Self::Other,
+        Self::Stolen,
     ];
 
     pub fn from_u32(value: u32) -> Option<Self> {

@@ -26,6 +26,7 @@ use crate::{
         DISK_FILES, DISK_REQUESTS, DISK_THINNING, DISK_USES, EVENTS, NEW_DISK_USE, NEW_FILE_USE,
         NEW_REQUEST, STACKS_ALLOWED, WANTED_CGROUPS, count, setting,
     },
+    scratch::claim,
     task::{Task, cgroup_id, read},
     walk::{self, Context, Disk, Told, registers},
 };
@@ -230,17 +231,11 @@ fn begin(context: &RawTracePointContext, request: u64, allocated: u64) {
         }
         _ => return,
     };
-    let Some(flight) = NEW_REQUEST.get_ptr_mut(0) else {
-        return;
-    };
-    // SAFETY: the map returned it; only this CPU uses it, and `busy` keeps a
-    // hook out that an interrupt brings here.
-    let flight = unsafe { &mut *flight };
-    if flight.busy != 0 {
+    let Some(mut place) = claim(&NEW_REQUEST) else {
         count(Counter::DiskRequestsLost as u32);
         return;
-    }
-    flight.busy = 1;
+    };
+    let flight: &mut InFlight = &mut place;
     let who = &mut flight.key.who;
     who.operation = operation as u32;
     who.device = device_of(request);
@@ -277,7 +272,6 @@ fn begin(context: &RawTracePointContext, request: u64, allocated: u64) {
         }
         None => count(Counter::DiskRequestsLost as u32),
     }
-    flight.busy = 0;
 }
 
 /// Takes the stack of a request.

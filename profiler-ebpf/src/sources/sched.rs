@@ -16,8 +16,8 @@ use aya_ebpf::{
     helpers::{bpf_get_prandom_u32, bpf_get_task_stack, bpf_ktime_get_ns},
 };
 use profiler_ebpf::{
-    Activity, BLOCKED_KERNEL_FRAMES, Counter, EventKind, NO_CALL, Source, ThreadClock, ThreadEvent,
-    WAIT_PERIOD_NS, Window, ends, thread_state,
+    Activity, BLOCKED_KERNEL_FRAMES, Counter, EventKind, KernelOffsets, NO_CALL, Source,
+    ThreadClock, ThreadEvent, WAIT_PERIOD_NS, Window, ends, thread_state,
 };
 
 use super::{
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     gate,
-    maps::{EVENTS, NEW_THREAD, RUNNING, THREADS, WINDOW, count, setting},
+    maps::{EVENTS, NEW_THREAD, RUNNING, Running, THREADS, WINDOW, count, setting},
     task::{Task, read},
     walk::{self, Context, Returned, Told, Woken, registers},
 };
@@ -37,6 +37,8 @@ const BLOCKED: usize = 0;
 const QUEUED: usize = 1;
 /// Place in [`ThreadClock::residual`] alone.
 const WOKEN: usize = 2;
+/// Shares of intervals are in `1 << SHARE_BITS` parts.
+const SHARE_BITS: u32 = 10;
 
 /// A thread stops and another goes on. `state` is the stopping one's
 /// `task_struct.__state`: 0 if it could run on.
@@ -50,9 +52,43 @@ pub fn switch(preempted: bool, state: u32, previous: Task, next: *mut task_struc
     // SAFETY: has no precondition.
     let now = unsafe { bpf_ktime_get_ns() };
     let blocks = !preempted && state != 0;
-    stop(previous, blocks, state, now, running.since, window);
+    let last = Last {
+        switch: running.since,
+        stolen: stolen(running, previous),
+    };
+    stop(previous, blocks, state, now, last, window);
     running.owes = u64::from(go_on(next, now, window));
     running.since = now;
+}
+
+/// The last switch on this CPU.
+struct Last {
+    /// When it was seen.
+    switch: u64,
+    /// What the hypervisor took of the CPU since then, nanoseconds.
+    stolen: u64,
+}
+
+/// As the kernel leaves it out of a thread's run time: it has brought its clock
+/// up to date when it switches (kernel/sched/core.c, update_rq_clock_task, 5.10
+/// to 7.2).
+#[inline(always)]
+fn stolen(running: &mut Running, task: Task) -> u64 {
+    let offset = setting!(offsets.cpu_stolen);
+    if offset == KernelOffsets::ABSENT {
+        return 0;
+    }
+    let is_first = running.queue == 0;
+    if is_first {
+        running.queue = task.cpu_queue();
+    }
+    let all: u64 = read(running.queue, offset);
+    let before = core::mem::replace(&mut running.stolen, all);
+    if is_first {
+        0
+    } else {
+        all.saturating_sub(before)
+    }
 }
 
 /// Whether a thread's time is accounted for: asked of the gate when it is first
@@ -74,9 +110,8 @@ pub fn is_wanted(clock: &mut ThreadClock, task: impl FnOnce() -> Task) -> bool {
     true
 }
 
-/// `switched` is when the last switch on this CPU was seen.
 #[inline(always)]
-fn stop(task: Task, blocks: bool, state: u32, now: u64, switched: u64, window: &Window) {
+fn stop(task: Task, blocks: bool, state: u32, now: u64, last: Last, window: &Window) {
     let tid = task.tid();
     let Some(clock) = THREADS.get_ptr_mut(&tid) else {
         return;
@@ -89,12 +124,12 @@ fn stop(task: Task, blocks: bool, state: u32, now: u64, switched: u64, window: &
     begin(clock);
     if clock.state == thread_state::BLOCKED || clock.state == thread_state::PREEMPTED {
         // Its predecessor is one that is not seen to stop.
-        let resumed = switched.max(clock.since).max(clock.woken);
+        let resumed = last.switch.max(clock.since).max(clock.woken);
         let queued = waited(clock, resumed, window, false);
         charge_queue(clock, task, window.part(queued, resumed), false);
         clock.since = resumed;
     }
-    charge(clock, Activity::OnCpu, window.part(clock.since, now));
+    ran(clock, now, last.stolen, window);
     clock.since = now;
     clock.woken = 0;
     clock.task_state = state;
@@ -106,6 +141,24 @@ fn stop(task: Task, blocks: bool, state: u32, now: u64, switched: u64, window: &
         (clock.queue, clock.queue_throttled) = task.queue();
     }
     end(clock);
+}
+
+/// Charges the interval in which a thread had a CPU.
+#[inline(always)]
+fn ran(clock: &mut ThreadClock, now: u64, mut stolen: u64, window: &Window) {
+    let (part, whole) = (
+        window.part(clock.since, now),
+        now.saturating_sub(clock.since),
+    );
+    if part < whole {
+        // In which part of an interval that began before the window, is not known.
+        stolen = (stolen.min(whole) << SHARE_BITS) / whole * part >> SHARE_BITS;
+    }
+    stolen = stolen.min(part);
+    if stolen != 0 {
+        charge(clock, Activity::Stolen, stolen);
+    }
+    charge(clock, Activity::OnCpu, part - stolen);
 }
 
 /// Returns whether it owes a stack.
@@ -388,8 +441,8 @@ pub fn call_returns(context: Context<'_>, result: i64) {
     let Some(clock) = THREADS.get_ptr_mut(&wanted.tid) else {
         return;
     };
-    // SAFETY: the running thread's own, and no hook of the scheduler runs
-    // while this one does: preemption is off.
+    // SAFETY: the running thread's own. Should it be preempted here, the hooks of
+    // the scheduler leave alone what is used of it: it is in no wait.
     let clock = unsafe { &mut *clock };
     let [blocked, queued] = core::mem::take(&mut clock.due);
     if blocked | queued | called == 0 {

@@ -34,7 +34,7 @@ pub fn enter(saved_registers: u64, number: u64) {
     let Some(clock) = THREADS.get_ptr_mut(&tid) else {
         return;
     };
-    // SAFETY: the running thread's own, and preemption is off.
+    // SAFETY: the running thread's own; the scheduler's hooks use other fields.
     let clock = unsafe { &mut *clock };
     if !sched::is_wanted(clock, Task::current) {
         return;

@@ -1,8 +1,7 @@
 //! What system calls are about: which file, which peer.
 //!
-//! Both hooks run in process context, with preemption off, so they may insert
-//! into the map; threads of a process share its entries, whose sums are added to
-//! atomically. Descriptors are looked at when a call begins, when they are open
+//! Both hooks run in process context, so they may insert into the map; threads of
+//! a process share its entries, whose sums are added to atomically. Descriptors are looked at when a call begins, when they are open
 //! for certain. Paths and addresses are read when it ends: by then the kernel
 //! has read them, so that their memory is there.
 
@@ -25,6 +24,7 @@ use crate::{
         CALL_SUBJECTS, CALL_TARGETS, NEW_CONNECTION, NEW_TARGET, THREADS, WINDOW, count,
         network_setting, setting,
     },
+    scratch::{Claim, claim},
     task::{Task, read},
     walk::registers,
 };
@@ -64,7 +64,7 @@ pub fn enter(saved: u64, number: u64) {
     let Some(clock) = THREADS.get_ptr_mut(&tid) else {
         return;
     };
-    // SAFETY: the running thread's own, and preemption is off.
+    // SAFETY: the running thread's own.
     let clock = unsafe { &mut *clock };
     if !sched::is_wanted(clock, Task::current) || registers::is_compat(saved) {
         return;
@@ -198,7 +198,8 @@ fn target(
 
 #[inline(always)]
 fn path(mut key: TargetKey, saved: u64, subject: u32, result: i64) -> Option<TargetKey> {
-    let new = new_target()?;
+    let mut place = new_target()?;
+    let new: &mut TargetUse = &mut place;
     let from = if Subject::starts_program(subject) && result == 0 {
         Task::current().program_path()
     } else {
@@ -233,7 +234,8 @@ fn path(mut key: TargetKey, saved: u64, subject: u32, result: i64) -> Option<Tar
 
 #[inline(always)]
 fn address(mut key: TargetKey, saved: u64, from: u64, length: u64) -> Option<TargetKey> {
-    let new = new_target()?;
+    let mut place = new_target()?;
+    let new: &mut TargetUse = &mut place;
     let length = (length as usize).min(MAX_ADDRESS - 1);
     // SAFETY: the kernel checks the address; the length is within the text.
     let read = unsafe { bpf_probe_read_user_buf(from as *const u8, &mut new.text[..length]) };
@@ -307,9 +309,10 @@ fn opened(task: Task, descriptor: u32) -> Opened {
 /// Makes the entry of what is open; without room there is none.
 #[inline(always)]
 fn describe(key: &TargetKey, opened: &Opened) {
-    let Some(new) = new_target() else {
+    let Some(mut place) = new_target() else {
         return;
     };
+    let new: &mut TargetUse = &mut place;
     if matches!(opened.kind, TargetKind::Socket) {
         describe_socket(opened.file, new);
     } else if opened.file != 0 {
@@ -333,12 +336,10 @@ fn describe_socket(file: u64, new: &mut TargetUse) {
     if !matches!(new.family, family::INET | family::INET6 | family::UNIX) {
         return;
     }
-    let Some(connection) = NEW_CONNECTION.get_ptr_mut(0) else {
+    let Some(mut place) = claim(&NEW_CONNECTION) else {
         return;
     };
-    // SAFETY: the map returned it; only hooks in process context use it, which
-    // do not interrupt each other.
-    let connection = unsafe { &mut *connection };
+    let connection: &mut Connection = &mut place;
     *connection = Connection::NEW;
     sock.describe(connection);
     new.protocol = connection.protocol;
@@ -359,9 +360,9 @@ fn describe_socket(file: u64, new: &mut TargetUse) {
 
 /// An entry that holds nothing yet but, beyond its length, what was there.
 #[inline(always)]
-fn new_target() -> Option<&'static mut TargetUse> {
-    // SAFETY: the map returned it; only these hooks use it, with preemption off.
-    let new: &mut TargetUse = unsafe { &mut *NEW_TARGET.get_ptr_mut(0)? };
+fn new_target() -> Option<Claim<TargetUse>> {
+    let mut place = claim(&NEW_TARGET)?;
+    let new: &mut TargetUse = &mut place;
     new.family = 0;
     new.socket_type = 0;
     new.protocol = 0;
@@ -370,7 +371,7 @@ fn new_target() -> Option<&'static mut TargetUse> {
     new.path_is_peers = 0;
     new.length = 0;
     new.namespace = 0;
-    Some(new)
+    Some(place)
 }
 
 /// The key, when it has an entry now.

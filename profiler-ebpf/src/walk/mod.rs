@@ -24,9 +24,15 @@ use profiler_ebpf::{
 };
 
 use crate::{
+    atomic::take_one,
     gate::Wanted,
     maps::{EVENTS, PROCESSES, RECORDS, count},
+    scratch::{PLACES, try_claim},
 };
+
+/// Of each CPU: those of hooks in process context, and the sampling clock's.
+pub const RECORD_PLACES: usize = PLACES + 1;
+const NO_RECORD: u32 = u32::MAX;
 
 /// Innermost frames of a tracepoint's stack: the program and what calls it,
 /// `bpf_trace_run` in kernel/trace/bpf_trace.c.
@@ -56,7 +62,8 @@ pub struct Walk {
     pub mapping: Mapping,
     pub python: python::Python,
     pub v8: v8::V8,
-    pub busy: u32,
+    /// By which a hook has the record for itself, see `scratch`.
+    pub claims: u32,
     pub reserved2: u32,
 }
 
@@ -128,12 +135,14 @@ impl Returned<'_> {
 }
 
 impl Context<'_> {
-    /// Which of the two records of this CPU is the hook's.
+    /// Which records of this CPU the hook may use: from the first, so many.
     #[inline(always)]
-    fn slot(&self) -> u32 {
+    fn records(&self) -> (u32, u32) {
         match self {
-            Self::Perf(_) => 1,
-            Self::Fault(_) | Self::Syscall(_) | Self::Return(_) | Self::Within(_) => 0,
+            Self::Perf(_) => (PLACES as u32, 1),
+            Self::Fault(_) | Self::Syscall(_) | Self::Return(_) | Self::Within(_) => {
+                (0, PLACES as u32)
+            }
         }
     }
 
@@ -155,6 +164,28 @@ impl Context<'_> {
             Self::Within(context) => context.as_ptr(),
         }
     }
+}
+
+/// Claims one of the records of this CPU from `first` on. Returns which, or one
+/// that there is not when all are in use.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn claim_record(first: u32, places: u32) -> u32 {
+    for place in 0..PLACES as u32 {
+        if place >= places {
+            break;
+        }
+        let slot = first.wrapping_add(place);
+        let Some(record) = RECORDS.get_ptr_mut(slot) else {
+            break;
+        };
+        // SAFETY: the map returned it; of what is not ours, only the claims are
+        // looked at.
+        if try_claim(unsafe { &mut (*record).walk.claims }) {
+            return slot;
+        }
+    }
+    NO_RECORD
 }
 
 /// Records the running task's stacks with a weight. Returns the time of the
@@ -180,18 +211,14 @@ pub fn record(
     if let Some(counter) = counter {
         count(counter as u32);
     }
-    let slot = context.slot();
+    let (first, places) = context.records();
+    let slot = claim_record(first, places);
     let Some(record) = RECORDS.get_ptr_mut(slot) else {
-        return 0;
-    };
-    // SAFETY: the map returned the record; it belongs to this CPU, and `busy`
-    // keeps a nested hook of the same kind out.
-    let record = unsafe { &mut *record };
-    if record.walk.busy != 0 {
         count(Counter::RecordBusy as u32);
         return 0;
-    }
-    record.walk.busy = 1;
+    };
+    // SAFETY: the map returned the record, and it is claimed.
+    let record = unsafe { &mut *record };
     fill_header(record, wanted, source, weight);
     // At its exit, a system call's own kernel stack says nothing.
     if matches!(context, Context::Perf(_) | Context::Fault(_)) {
@@ -250,7 +277,7 @@ pub fn record(
             }
         }
     }
-    record.walk.busy = 0;
+    take_one(&mut record.walk.claims);
     record.header.time
 }
 

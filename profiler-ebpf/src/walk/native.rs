@@ -157,7 +157,7 @@ pub extern "C" fn step(slot: u32) -> u32 {
     let Some(record) = RECORDS.get_ptr_mut(slot) else {
         return STOP;
     };
-    // SAFETY: the map returned it, and the caller marked it busy.
+    // SAFETY: the map returned it, and the caller claimed it.
     let record = unsafe { &mut *record };
     match advance(record) {
         Ok(()) => CONTINUE,

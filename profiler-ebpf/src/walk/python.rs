@@ -140,7 +140,7 @@ pub extern "C" fn python_step(slot: u32) -> u32 {
     let Some(record) = RECORDS.get_ptr_mut(slot) else {
         return native::STOP;
     };
-    // SAFETY: the map returned it, and the caller marked it busy.
+    // SAFETY: the map returned it, and the caller claimed it.
     let record = unsafe { &mut *record };
     if let Err(reason) = advance(record) {
         let python = &mut record.walk.python;

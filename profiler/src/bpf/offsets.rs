@@ -54,6 +54,14 @@ fn any(btf: &Btf<'_>, structure: &str, members: &[&str]) -> u32 {
         .unwrap_or(KernelOffsets::ABSENT)
 }
 
+/// Whether a hypervisor can take time of the CPUs.
+fn is_virtual() -> bool {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    text.lines()
+        .find(|line| line.starts_with("flags"))
+        .is_none_or(|flags| flags.split_whitespace().any(|flag| flag == "hypervisor"))
+}
+
 /// `controller` is the version 1 controller whose cgroup ids are wanted: its
 /// enumerator in `enum cgroup_subsys_id` (`memory_cgrp_id`, …). Facts of the
 /// network and of disks are read if they are wanted.
@@ -73,7 +81,7 @@ pub fn read(
             member($structure, $path, concat!($structure, ".", $path))?
         };
     }
-    let offsets = KernelOffsets {
+    let mut offsets = KernelOffsets {
         task_flags: offset!("task_struct", "flags"),
         task_mm: offset!("task_struct", "mm"),
         task_tgid: offset!("task_struct", "tgid"),
@@ -109,8 +117,17 @@ pub fn read(
         inode_mode: offset!("inode", "i_mode"),
         task_queue: any(&btf, "task_struct", &["se.cfs_rq"]),
         queue_throttled: any(&btf, "cfs_rq", &THROTTLED_TIME),
+        queue_cpu: any(&btf, "cfs_rq", &["rq"]),
+        cpu_stolen: if is_virtual() {
+            any(&btf, "rq", &["prev_steal_time_rq"])
+        } else {
+            KernelOffsets::ABSENT
+        },
         task_parent: offset!("task_struct", "real_parent"),
     };
+    if offsets.task_queue == KernelOffsets::ABSENT || offsets.queue_cpu == KernelOffsets::ABSENT {
+        offsets.cpu_stolen = KernelOffsets::ABSENT;
+    }
     let cgroup_v1_subsystem = match controller {
         Some(name) => btf
             .enumerator(name)

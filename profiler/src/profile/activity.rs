@@ -32,6 +32,8 @@ pub enum Activity {
     Stopped,
     Descriptor,
     Other,
+    /// The hypervisor ran somebody else on its CPU.
+    Stolen,
 }
 
 /// Activities that a person looks at as one.
@@ -39,7 +41,7 @@ pub enum Activity {
 #[serde(rename_all = "snake_case")]
 pub enum ActivityClass {
     OnCpu,
-    /// It could run, but waited for a CPU, or for its quota.
+    /// It could run, but waited for a CPU, for its quota, or for the hypervisor.
     RunQueue,
     /// It waited inside of its work.
     Blocked,
@@ -88,6 +90,7 @@ impl Activity {
             Self::Stopped => "stopped",
             Self::Descriptor => "other descriptor",
             Self::Other => "other",
+            Self::Stolen => "CPU stolen by the hypervisor",
         }
     }
 
@@ -97,7 +100,7 @@ impl Activity {
     pub fn class(self) -> ActivityClass {
         match self {
             Self::OnCpu => ActivityClass::OnCpu,
-            Self::RunQueue | Self::Throttled => ActivityClass::RunQueue,
+            Self::RunQueue | Self::Throttled | Self::Stolen => ActivityClass::RunQueue,
             Self::Poll | Self::Accept | Self::Signal => ActivityClass::Idle,
             _ => ActivityClass::Blocked,
         }
@@ -114,10 +117,11 @@ impl Activity {
 
     /// The frame that ends the stack of a thread that waits.
     pub fn frame(self) -> String {
-        match self.class() {
-            ActivityClass::RunQueue if self == Self::RunQueue => "[run queue]".to_owned(),
-            ActivityClass::RunQueue => "[throttled]".to_owned(),
-            ActivityClass::Idle => format!("[idle: {}]", self.title()),
+        match (self, self.class()) {
+            (Self::Throttled, _) => "[throttled]".to_owned(),
+            (Self::Stolen, _) => "[stolen]".to_owned(),
+            (_, ActivityClass::RunQueue) => "[run queue]".to_owned(),
+            (_, ActivityClass::Idle) => format!("[idle: {}]", self.title()),
             _ => format!("[blocked: {}]", self.title()),
         }
     }

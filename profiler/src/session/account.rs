@@ -280,8 +280,8 @@ pub fn notes(
         note(
             NoteKind::Warning,
             format!(
-                "the hypervisor took {stolen:.1} % of the time of the CPUs (steal): what ran or \
-                 waited for a CPU meanwhile seems to have taken that much longer"
+                "the hypervisor took {stolen:.1} % of the time of the CPUs (steal): of threads whose \
+                 time is accounted for it is told apart; calls and requests lasted that much longer"
             ),
         );
     }

@@ -296,6 +296,7 @@ pub fn activity(number: u32) -> profile::Activity {
         Activity::Stopped => Told::Stopped,
         Activity::Descriptor => Told::Descriptor,
         Activity::Other => Told::Other,
+        Activity::Stolen => Told::Stolen,
     }
 }
 

@@ -22,6 +22,7 @@ pub fn clocks() -> [ByteClock; Direction::COUNT] {
         period: NETWORK_PERIOD_BYTES,
         checked: 0,
         owed: 0,
+        begun: 0,
     };
     [clock(random), clock(random >> 14)]
 }

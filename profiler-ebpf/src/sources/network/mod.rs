@@ -27,6 +27,7 @@ use crate::{
         CONNECTIONS, EVENTS, NETWORK_COUNTERS, NEW_CONNECTION, NEW_TRAFFIC, TRAFFIC,
         network_setting,
     },
+    scratch::claim,
     walk::{self, Context, Told},
 };
 
@@ -118,12 +119,11 @@ fn message(
 /// believed to be whose it is.
 #[inline(always)]
 fn insert(wanted: Wanted, sock: Sock, key: u64, now: u64, complete: impl FnOnce(&mut Connection)) {
-    // Too large for the stack.
-    let Some(connection) = NEW_CONNECTION.get_ptr_mut(0) else {
+    let Some(mut place) = claim(&NEW_CONNECTION) else {
+        count(NetworkCounter::ConnectionsRefused as u32, 1);
         return;
     };
-    // SAFETY: the map returned it; only hooks in process context use it.
-    let connection = unsafe { &mut *connection };
+    let connection: &mut Connection = &mut place;
     *connection = Connection::NEW;
     let Wanted { task, tgid, .. } = wanted;
     connection.process = task.process_key(tgid);
@@ -184,22 +184,25 @@ fn account(context: Context<'_>, wanted: Wanted, direction: Direction, moved: Tr
         return;
     };
     let sum = &mut account.traffic[direction as usize];
-    let is_first = sum.messages == 0;
     sum.bytes += moved.bytes;
     sum.messages += moved.messages;
+    let clock = &mut account.clocks[direction as usize];
+    let is_first = clock.begun == 0;
     let weight = if is_first {
         clock::first(moved.bytes, now)
     } else {
-        clock::due(&mut account.clocks[direction as usize], moved.bytes, now)
+        clock::due(clock, moved.bytes, now)
     };
-    if weight != 0 {
-        walk::record(
-            context,
-            wanted,
-            Source::Network,
-            weight,
-            Told::Moved(direction),
-        );
+    if weight == 0 {
+        return;
+    }
+    let told = Told::Moved(direction);
+    let is_recorded = walk::record(context, wanted, Source::Network, weight, told) != 0;
+    if is_first {
+        // Otherwise the next message is.
+        clock.begun = is_recorded.into();
+    } else if !is_recorded {
+        clock.owed += weight;
     }
 }
 
@@ -210,9 +213,8 @@ fn account_of(wanted: Wanted) -> Option<&'static mut ThreadTraffic> {
         // SAFETY: the running thread's own, which nothing removes but its end.
         return Some(unsafe { &mut *account });
     }
-    let new = NEW_TRAFFIC.get_ptr_mut(0)?;
-    // SAFETY: the map returned it; only hooks in process context use it.
-    let new = unsafe { &mut *new };
+    let mut place = claim(&NEW_TRAFFIC)?;
+    let new: &mut ThreadTraffic = &mut place;
     new.process = task.process_key(tgid);
     new.cgroup_v2 = task.cgroup_v2();
     new.cgroup_v1 = task.cgroup_v1();
@@ -259,7 +261,8 @@ pub fn ended(tid: u32) {
 #[inline(always)]
 fn count(index: u32, amount: u64) {
     if let Some(counter) = NETWORK_COUNTERS.get_ptr_mut(index) {
-        // SAFETY: the map returned it; only this CPU writes to it.
-        unsafe { *counter += amount };
+        // SAFETY: the map returned it; only this CPU writes to it, and an interrupt
+        // of it may do so in between.
+        add(unsafe { &mut *counter }, amount);
     }
 }

@@ -11,6 +11,7 @@ use crate::{
 const WAITING: f64 = 0.2;
 const WANTING_A_CPU: f64 = 0.1;
 const THROTTLED: f64 = 0.05;
+const STOLEN: f64 = 0.05;
 
 pub fn waits(recording: &Recording, places: &Places<'_>, least: u64, found: &mut Vec<Finding>) {
     let unneeded = Unneeded::new(recording);
@@ -26,6 +27,7 @@ pub fn waits(recording: &Recording, places: &Places<'_>, least: u64, found: &mut
         for spent in &row.spent {
             let (kind, threshold) = match (spent.activity, spent.activity.class()) {
                 (Activity::Throttled, _) => (FindingKind::Throttled, THROTTLED),
+                (Activity::Stolen, _) => (FindingKind::Stolen, STOLEN),
                 (_, ActivityClass::RunQueue) => (FindingKind::WantsCpu, WANTING_A_CPU),
                 // Nobody says that a sleep is too long.
                 (Activity::Sleep | Activity::Stopped | Activity::Child, _) => continue,
@@ -42,6 +44,9 @@ pub fn waits(recording: &Recording, places: &Places<'_>, least: u64, found: &mut
             let percent = 100.0 * part(spent.ns);
             let what = match kind {
                 FindingKind::Throttled => "stand still, since its CPU quota is used up".to_owned(),
+                FindingKind::Stolen => {
+                    "could run, but the hypervisor gave their CPU to somebody else".to_owned()
+                }
                 FindingKind::WantsCpu => "wait for a CPU while others run".to_owned(),
                 _ => format!("wait: {}", spent.activity.title()),
             };
