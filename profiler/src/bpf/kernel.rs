@@ -544,6 +544,28 @@ impl Kernel {
             .collect()
     }
 
+    /// Runs of a program that the kernel left out, since it was in the middle of one
+    /// on that CPU; kernels before 5.12 do not count them.
+    pub fn missed_runs(&self, name: &str) -> u64 {
+        let fd = self
+            .ebpf
+            .program(name)
+            .and_then(|program| program.fd().ok());
+        let Some(fd) = fd else {
+            return 0;
+        };
+        // Not in aya's `ProgramInfo`.
+        let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+        std::fs::read_to_string(path)
+            .ok()
+            .and_then(|text| {
+                text.lines()
+                    .find_map(|line| line.strip_prefix("recursion_misses:"))
+                    .and_then(|number| number.trim().parse().ok())
+            })
+            .unwrap_or(0)
+    }
+
     /// Nanoseconds of CPU time that one sample stands for.
     pub fn sample_period(&self) -> u64 {
         self.sample_period

@@ -105,6 +105,10 @@ pub struct ProgramCost {
     pub name: String,
     pub run_time_ns: u64,
     pub run_count: u64,
+    /// Times that it should have run, and did not: it was interrupted on the same
+    /// CPU, and the kernel does not begin a program again before it is done.
+    #[serde(default)]
+    pub missed_count: u64,
 }
 
 impl Quality {

@@ -201,6 +201,7 @@ impl Baseline {
                 {
                     program.run_time_ns -= before.run_time_ns;
                     program.run_count -= before.run_count;
+                    program.missed_count = program.missed_count.saturating_sub(before.missed_count);
                 }
                 program
             })
@@ -218,6 +219,7 @@ fn programs(kernel: &Kernel) -> Vec<ProgramCost> {
         .program_runs()
         .into_iter()
         .map(|run| ProgramCost {
+            missed_count: kernel.missed_runs(&run.name),
             name: run.name,
             run_time_ns: run.run_time_ns,
             run_count: run.run_count,
@@ -271,6 +273,7 @@ pub fn notes(
     kernel: &Kernel,
     table: &ProcessTable,
     quality: &Quality,
+    cost: &Cost,
     cpu_time: Duration,
 ) -> Vec<Note> {
     let mut notes = Vec::new();
@@ -282,6 +285,22 @@ pub fn notes(
             format!(
                 "the hypervisor took {stolen:.1} % of the time of the CPUs (steal): of threads whose \
                  time is accounted for it is told apart; calls and requests lasted that much longer"
+            ),
+        );
+    }
+    let missed: Vec<String> = cost
+        .programs
+        .iter()
+        .filter(|program| program.missed_count > 0)
+        .map(|program| format!("{} of {}", program.missed_count, program.name))
+        .collect();
+    if !missed.is_empty() {
+        note(
+            NoteKind::Missing,
+            format!(
+                "the kernel left out runs of eBPF programs that it had interrupted on the same CPU \
+                 ({}): what they count is that much too low",
+                missed.join(", ")
             ),
         );
     }

@@ -482,6 +482,7 @@ impl Session {
             &self.kernel,
             &self.table,
             &quality,
+            &cost,
             duration * cpus_online,
         ));
         self.notes.extend(self.limits.note());

@@ -174,6 +174,7 @@ pub fn plain() -> Recording {
                 name: "on_cpu".into(),
                 run_time_ns: 40_000_000,
                 run_count: 24_000,
+                missed_count: 0,
             }],
         },
         notes: vec![Note::missing(
@@ -802,6 +803,7 @@ pub fn nasty(seed: u64) -> Recording {
         name: name(),
         run_time_ns: u64::MAX,
         run_count: 1,
+        missed_count: u64::MAX,
     }];
     for _ in 0..40 {
         recording.notes.push(Note {

@@ -200,6 +200,7 @@ fn cost() -> Cost {
         name: name.into(),
         run_time_ns,
         run_count,
+        missed_count: 0,
     };
     Cost {
         user_ns: 210_000_000,
