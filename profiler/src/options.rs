@@ -89,6 +89,8 @@ pub struct RecordOptions {
     pub trace: Option<Vec<u32>>,
     /// Phases of PostgreSQL's statements.
     pub statements: bool,
+    /// Names of remote addresses are looked up.
+    pub resolve_names: bool,
     /// Most of the host's CPU time that the recording may cost, percent; `None`:
     /// whatever it takes.
     pub max_overhead: Option<f64>,
@@ -108,6 +110,7 @@ impl Default for RecordOptions {
             guards_calls: true,
             trace: None,
             statements: false,
+            resolve_names: false,
             max_overhead: None,
             command_line: String::new(),
         }

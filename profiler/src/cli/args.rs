@@ -190,6 +190,11 @@ pub struct RecordArgs {
     #[arg(long, value_name = "CALLS", value_delimiter = ',')]
     pub trace: Vec<String>,
 
+    /// Look up the names of remote addresses after the recording (reverse DNS), for
+    /// up to 5 seconds. The questions leave the host.
+    #[arg(long)]
+    pub resolve_names: bool,
+
     /// Keep the profiler's own CPU time and that of its programs in the kernel
     /// below this share of the host's, by lowering rates, and if that is not
     /// enough by counting no more system calls. The report says what was done.

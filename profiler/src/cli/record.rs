@@ -168,6 +168,7 @@ fn options(arguments: &RecordArgs, command_line: &[OsString]) -> anyhow::Result<
             && arguments.trace.is_empty(),
         trace: trace(&arguments.trace)?,
         statements: arguments.probes.statement_phases,
+        resolve_names: arguments.resolve_names,
         max_overhead: arguments.max_overhead,
         command_line: load::command_line(&command_line),
     })

@@ -37,7 +37,7 @@ pub use histogram::Histogram;
 pub use memory::{HostMemory, MemoryUse, OomKill, ThreadMemory};
 pub use network::{
     Connection, Drop, Flow, Namespace, Network, Peer, Protocol, Role, ThreadTraffic, Traffic,
-    Trouble,
+    Trouble, ip_of,
 };
 pub use pools::{Pool, PoolSamples};
 pub use probe::{Answer, Probe, ProbeKind, ProbeMetric};

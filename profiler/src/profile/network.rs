@@ -1,5 +1,10 @@
 //! What was sent and received, by thread, and through which connections.
 
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
+
 use serde::{Deserialize, Serialize};
 
 use super::{ContainerId, Histogram, Pool, ProcessId, ThreadId};
@@ -41,6 +46,24 @@ pub struct Network {
     pub threads_lost: u64,
     /// Stacks that stand for more bytes than others, since too many were due.
     pub stacks_thinned: u64,
+    /// Of remote addresses, by the DNS; empty unless that was asked for.
+    #[serde(default)]
+    pub host_names: BTreeMap<IpAddr, String>,
+}
+
+impl Network {
+    /// The name of a remote end, an address with or without a port.
+    pub fn host_name(&self, remote: &str) -> Option<&str> {
+        self.host_names.get(&ip_of(remote)?).map(String::as_str)
+    }
+}
+
+/// The address in one with or without a port.
+pub fn ip_of(end: &str) -> Option<IpAddr> {
+    end.parse::<SocketAddr>()
+        .map(|address| address.ip())
+        .or_else(|_| end.parse())
+        .ok()
 }
 
 /// What went one way.

@@ -577,7 +577,7 @@ mod tests {
             "| `python3` 4242 | 1,290 | 90 | 12.0 ms |",
             "| `python3` 4242 | 36 | 2 | 5.02 ms | `read` 5.02 ms in 34 |",
             "| `web` | 1.91 MiB (910) | 66.8 MiB (1,820) | 103 | 100: p50 50.3 ms, p99 99.1 ms, longest 100 ms | 2 failed connects, 7 retransmits, 2 resets received |",
-            "| `python3` 4242 | `10.0.0.3:5432` | TCP client |",
+            "| `python3` 4242 | `db.example.test (10.0.0.3:5432)` | TCP client |",
             "Packets dropped, host-wide: `no_socket` 3.",
             "Listening sockets of `host` dropped 6 connections, 5 of them because a queue was full.",
             "| `worker` | 4.50 s | 81.8 % | 7.8 % | 803 | 4242 | `walk (app.py:10)` |",

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     profile::{Connection, Drop, Flow, Network, Peer, Recording, Role, Traffic, Trouble},
     syscalls::error_name,
-    views::{TrafficRow, container_traffic, process_traffic},
+    views::{TrafficRow, container_traffic, process_traffic, remote_text},
 };
 
 /// How many of each are listed; what the others moved is in the rows of their
@@ -101,6 +101,7 @@ struct FlowRow<'r> {
     role: &'static str,
     local: &'r str,
     remote: &'r str,
+    remote_name: Option<&'r str>,
     peer: Option<PeerRow<'r>>,
     sockets: u64,
     #[serde(flatten)]
@@ -129,6 +130,7 @@ struct ConnectionRow<'r> {
     role: &'static str,
     local: &'r str,
     remote: &'r str,
+    remote_name: Option<&'r str>,
     peer: Option<PeerRow<'r>>,
     inode: u64,
     #[serde(flatten)]
@@ -272,6 +274,10 @@ impl<'r> Names<'r> {
         })
     }
 
+    fn host_name(&self, remote: &str) -> Option<&'r str> {
+        self.0.network.as_ref()?.host_name(remote)
+    }
+
     fn flow(&self, flow: &'r Flow) -> FlowRow<'r> {
         let (pid, process, container) = self.process(flow.process);
         FlowRow {
@@ -282,6 +288,7 @@ impl<'r> Names<'r> {
             role: flow.role.name(),
             local: &flow.local,
             remote: &flow.remote,
+            remote_name: self.host_name(&flow.remote),
             peer: self.peer(flow.peer),
             sockets: flow.sockets,
             traffic: Both::new(flow.sent, flow.received),
@@ -311,6 +318,7 @@ impl<'r> Names<'r> {
             role: connection.role.name(),
             local: &connection.local,
             remote: &connection.remote,
+            remote_name: self.host_name(&connection.remote),
             peer: self.peer(connection.peer),
             inode: connection.inode,
             traffic: Both::new(connection.sent, connection.received),
@@ -345,20 +353,17 @@ pub fn peer_text(recording: &Recording, flow: &Flow) -> String {
             None => container.clone(),
         }
     });
-    let at = if flow.role == Role::Server || flow.remote.is_empty() {
-        &flow.local
-    } else {
-        &flow.remote
-    };
+    let remote = remote_text(recording, &flow.remote);
     let at = match flow.role {
-        Role::Server => format!("at {at}"),
-        _ => at.clone(),
+        Role::Server => format!("at {}", flow.local),
+        _ if flow.remote.is_empty() => flow.local.clone(),
+        _ => remote.clone(),
     };
     match named {
         Some(named) if at.is_empty() => named,
         Some(named) => format!("{named}, {at}"),
         None if flow.role == Role::Server && !flow.remote.is_empty() => {
-            format!("{}, {at}", flow.remote)
+            format!("{remote}, {at}")
         }
         None => at,
     }

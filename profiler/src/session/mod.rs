@@ -517,6 +517,12 @@ impl Session {
         recording.containers = containers;
         recording.locks = locks;
         counted.put_into(&mut recording);
+        if options.resolve_names
+            && let Some(network) = &mut recording.network
+        {
+            progress.phase("asking for names of hosts");
+            self.notes.extend(network::names::look_up(network));
+        }
         recording.quality = account::complete(quality, &recording, runtimes);
         self.own_cost.fill_finish(&mut cost);
         recording.cost = cost;

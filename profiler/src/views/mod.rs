@@ -35,7 +35,7 @@ pub use functions::{Around, FunctionRow, Neighbour};
 pub use interpreted::{Kept, interpreted};
 pub use locks::{LockRow, WaitingThread, locks};
 pub use memory::{MemoryRow, container_memory, process_memory};
-pub use network::{TrafficRow, container_traffic, process_traffic};
+pub use network::{TrafficRow, container_traffic, process_traffic, remote_text};
 pub use python::{LineRow, PythonRow, PythonTable, python_functions};
 pub use rows::{Row, StackRow, Top, top};
 pub use share::shares;

@@ -6,6 +6,15 @@ use crate::profile::{
     ContainerId, Flow, Histogram, Network, ProcessId, Recording, Traffic, Trouble,
 };
 
+/// A remote address, behind its host's name where that was looked up.
+pub fn remote_text(recording: &Recording, remote: &str) -> String {
+    let network = recording.network.as_ref();
+    match network.and_then(|network| network.host_name(remote)) {
+        Some(name) => format!("{name} ({remote})"),
+        None => remote.to_owned(),
+    }
+}
+
 /// What some processes did with the network.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrafficRow<Id> {

@@ -713,6 +713,7 @@ fn network() -> Network {
             listen_drops: 6,
         }],
         accepted: 12,
+        host_names: [([10, 0, 0, 3].into(), "db.example.test".to_owned())].into(),
         ..Network::default()
     }
 }

@@ -4,6 +4,7 @@
 mod addresses;
 mod exchanges;
 mod flows;
+pub mod names;
 mod namespaces;
 mod peers;
 mod pools;

@@ -8,6 +8,7 @@ use crate::{
         Activity, ContainerId, DiskOperation, Flow, Peer, ProcessId, Protocol, Recording, Role,
     },
     syscalls::error_name,
+    views::remote_text,
 };
 
 /// Failed connects a second from which on they are told.
@@ -177,7 +178,7 @@ pub fn named_end(
     let address = if remote.is_empty() {
         protocol.title().to_owned()
     } else {
-        format!("{} {remote}", protocol.title())
+        format!("{} {}", protocol.title(), remote_text(recording, remote))
     };
     let Some(peer) = peer else {
         return address;

@@ -217,7 +217,7 @@ mod tests {
                 "out_of_memory: python3 [4242] was killed, since there was no memory left",
                 "full_listen_queue: clients find the queue of a listening socket full",
                 "waiting: 50 % of the time in which its threads have work, they wait: network \
-                 read; it talks to TCP 10.0.0.3:5432",
+                 read; it talks to TCP db.example.test (10.0.0.3:5432)",
                 "throttled: 7 % of the time in which its threads have work, they stand still, \
                  since its CPU quota is used up",
             ]

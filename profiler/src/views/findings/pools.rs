@@ -141,8 +141,8 @@ mod tests {
         assert_eq!(
             texts(&with(582, 14, |_| {})),
             [
-                "all 2 connections of python3 [4242] to TCP 10.0.0.3:5432 are in use 97 % of the \
-                 time, while it has 14 requests in progress: the pool is too small, or what it \
+                "all 2 connections of python3 [4242] to TCP db.example.test (10.0.0.3:5432) are in use \
+                 97 % of the time, while it has 14 requests in progress: the pool is too small, or what it \
                  asks for takes too long"
             ]
         );

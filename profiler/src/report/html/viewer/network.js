@@ -43,7 +43,8 @@ function trafficRow(row, name, below) {
 
 function flowRow(flow) {
   const { peer } = flow;
-  const address = flow.role === "server" ? `at ${flow.local}${flow.remote && `, from ${flow.remote}`}` : flow.remote || flow.local;
+  const remote = flow.remote_name === null ? flow.remote : `${flow.remote_name} (${flow.remote})`;
+  const address = flow.role === "server" ? `at ${flow.local}${remote && `, from ${remote}`}` : remote || flow.local;
   const name = peer === null ? address : [peer.container, peer.process === null ? "" : `${peer.process} [${peer.pid}]`].filter(Boolean).join(" ");
   return [
     nameLines(`${clipped(visible(flow.process), 80) || "(no name)"} [${flow.pid}]`, visible(flow.container)),
