@@ -318,6 +318,10 @@ fn fill_header(record: &mut Record, wanted: Wanted, source: Source, weight: u64)
 
 #[inline(always)]
 fn kernel_stack(context: &Context<'_>, record: &mut Record, skipped: u64) {
+    // The helper would say so too, but not for nothing.
+    if !context.in_kernel() {
+        return;
+    }
     // SAFETY: the kernel writes at most the size given into the record.
     let bytes = unsafe {
         bpf_get_stack(
@@ -329,8 +333,7 @@ fn kernel_stack(context: &Context<'_>, record: &mut Record, skipped: u64) {
     };
     if bytes > 0 {
         record.header.kernel_frames = (bytes as u32) / 8;
-    } else if context.in_kernel() {
-        // A thread in user mode has none: 0 or -EFAULT, by kernel version.
+    } else {
         count(Counter::KernelStackFailed as u32);
     }
 }
