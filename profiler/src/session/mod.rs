@@ -271,7 +271,13 @@ impl Session {
                 _ = tick.tick() => {}
             }
             self.table.install_finished(&mut self.kernel);
+            let draining = Instant::now();
             self.drain(false);
+            if draining.elapsed() > SETTLED / 2 {
+                // So many processes were new that nothing was seen of the others
+                // meanwhile.
+                self.last_unready = Instant::now();
+            }
             let elapsed = begin.elapsed();
             let settled = self.table.pending_tables() == 0
                 || (elapsed >= PATIENCE && self.last_unready.elapsed() >= SETTLED);
