@@ -21,7 +21,6 @@ mod walk;
 #[cfg(target_arch = "bpf")]
 mod programs {
     use aya_ebpf::{
-        bindings::task_struct,
         macros::{btf_tracepoint, perf_event, raw_tracepoint, tracepoint, uprobe},
         programs::{
             BtfTracePointContext, PerfEventContext, ProbeContext, RawTracePointContext,
@@ -34,11 +33,10 @@ mod programs {
     use crate::{
         maps::{network_setting, setting},
         sources::{
-            block, cache, cgroup, cpu, gil, lifecycle, memory, network, sched, statements,
-            syscalls, targets,
+            block, cache, cgroup, cpu, gil, lifecycle, memory, network, sched, statements, syscalls,
         },
         task::Task,
-        walk::Context,
+        walk::{Context, registers::Saved},
     };
 
     #[perf_event]
@@ -81,52 +79,42 @@ mod programs {
     /// task was preempted, it, the next, and from 5.18 on its state.
     #[btf_tracepoint(function = "sched_switch")]
     pub fn thread_switch(context: BtfTracePointContext) -> u32 {
-        let previous = Task::current();
+        let previous = Task::typed(context.arg(1));
         let state: u32 = if setting!(has_switch_state) != 0 {
             context.arg(3)
         } else {
             previous.state()
         };
-        // As the kernel's own pointer, which the verifier must recognise.
-        let next: *mut task_struct = context.arg(2);
+        let next = Task::typed(context.arg(2));
         sched::switch(context.arg::<u64>(0) & 1 != 0, state, previous, next);
         0
     }
 
-    #[raw_tracepoint(tracepoint = "sched_wakeup")]
-    pub fn thread_wake(context: RawTracePointContext) -> u32 {
-        sched::wake(Task(context.arg::<u64>(0)));
+    #[btf_tracepoint(function = "sched_wakeup")]
+    pub fn thread_wake(context: BtfTracePointContext) -> u32 {
+        sched::wake(Task::typed(context.arg(0)));
         0
     }
 
-    #[raw_tracepoint(tracepoint = "sched_waking")]
-    pub fn thread_waking(context: RawTracePointContext) -> u32 {
-        let woken = Task(context.arg::<u64>(0));
-        sched::wakes(Context::Return(&context), woken);
+    #[btf_tracepoint(function = "sched_waking")]
+    pub fn thread_waking(context: BtfTracePointContext) -> u32 {
+        let woken = Task::typed(context.arg(0));
+        sched::wakes(Context::Within(&context), woken);
         0
     }
 
-    #[raw_tracepoint(tracepoint = "sys_enter")]
-    pub fn call_enter(context: RawTracePointContext) -> u32 {
-        syscalls::enter(context.arg(0), context.arg(1));
+    /// Arguments of this and the next, include/trace/events/syscalls.h: where the
+    /// registers are saved, and the call's number or what it returns.
+    #[btf_tracepoint(function = "sys_enter")]
+    pub fn call_enter(context: BtfTracePointContext) -> u32 {
+        syscalls::enter(Saved(context.arg(0)), context.arg(1));
         0
     }
 
-    #[raw_tracepoint(tracepoint = "sys_exit")]
-    pub fn call_return(context: RawTracePointContext) -> u32 {
-        sched::call_returns(Context::Return(&context), context.arg(1));
-        0
-    }
-
-    #[raw_tracepoint(tracepoint = "sys_enter")]
-    pub fn target_enter(context: RawTracePointContext) -> u32 {
-        targets::enter(context.arg(0), context.arg(1));
-        0
-    }
-
-    #[raw_tracepoint(tracepoint = "sys_exit")]
-    pub fn target_return(context: RawTracePointContext) -> u32 {
-        targets::exit(context.arg(0), context.arg(1));
+    #[btf_tracepoint(function = "sys_exit")]
+    pub fn call_return(context: BtfTracePointContext) -> u32 {
+        let (saved, result) = (Saved(context.arg(0)), context.arg(1));
+        sched::call_returns(Context::Within(&context), saved, result);
         0
     }
 

@@ -99,6 +99,7 @@ pub static SETTINGS: Settings = Settings {
     has_switch_state: 0,
     follows_threads: 0,
     counts_calls: 0,
+    tells_targets: 0,
     has_victim_task: 0,
 };
 
@@ -217,9 +218,7 @@ pub struct Running {
     pub owes: u64,
     /// When the last switch on this CPU was seen, nanoseconds.
     pub since: u64,
-    /// Its `struct rq`; 0 until that is known.
-    pub queue: u64,
-    /// What the hypervisor had taken of it at that switch, nanoseconds.
+    /// What the hypervisor had taken of the CPU at that switch, nanoseconds.
     pub stolen: u64,
 }
 

@@ -25,6 +25,8 @@ pub struct Settings {
     pub follows_threads: u32,
     /// Not zero when system calls are.
     pub counts_calls: u32,
+    /// Not zero when it is told what they are about.
+    pub tells_targets: u32,
     /// Not zero when `mark_victim` has the victim's `task_struct` as its
     /// argument (6.9).
     pub has_victim_task: u32,

@@ -122,8 +122,6 @@ impl TargetKind {
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct CallAbout {
-    /// `CLOCK_MONOTONIC` nanoseconds.
-    pub start: u64,
     pub object: u64,
     pub device: u32,
     /// A [`TargetKind`].
@@ -135,7 +133,6 @@ pub struct CallAbout {
 
 impl CallAbout {
     pub const NONE: Self = Self {
-        start: 0,
         object: 0,
         device: 0,
         kind: 0,

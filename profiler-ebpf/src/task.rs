@@ -1,14 +1,55 @@
 //! Reading the kernel's structures of the running task.
 
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_kernel_buf};
+use core::marker::PhantomData;
+
+use aya_ebpf::{
+    bindings::task_struct,
+    helpers::{
+        bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel,
+        bpf_probe_read_kernel_buf,
+    },
+};
 use profiler_ebpf::{COMM_LENGTH, Descriptor, KernelOffsets, ProcessKey};
 
 use crate::maps::setting;
 
-/// A `task_struct`. The address comes from the kernel; every read is checked
-/// by the kernel and yields 0 when it fails.
+/// How a structure of the kernel is read.
+pub trait Access: Copy {
+    fn read<T: Default>(base: u64, offset: u32) -> T;
+}
+
+/// By a helper that checks the address: whatever it is.
 #[derive(Clone, Copy)]
-pub struct Task(pub u64);
+pub struct Checked;
+
+/// By a load, which takes a tenth of the time. The verifier must know by BTF
+/// what is there: it does of arguments of `tp_btf` programs, of what some helpers
+/// return, and of what members of those point to, one structure at a time. Of
+/// anything else it refuses the program.
+#[derive(Clone, Copy)]
+pub struct Typed;
+
+impl Access for Checked {
+    #[inline(always)]
+    fn read<T: Default>(base: u64, offset: u32) -> T {
+        read(base, offset)
+    }
+}
+
+impl Access for Typed {
+    #[inline(always)]
+    fn read<T: Default>(base: u64, offset: u32) -> T {
+        // SAFETY: the verifier has seen that there is such a member. The kernel
+        // handles the fault, and yields 0, should the structure be gone
+        // (BPF_PROBE_MEM, 5.5).
+        unsafe { ((base + u64::from(offset)) as *const T).read_volatile() }
+    }
+}
+
+/// A `task_struct`. The address comes from the kernel; a read that fails yields
+/// 0.
+#[derive(Clone, Copy)]
+pub struct Task<A = Checked>(pub u64, PhantomData<A>);
 
 /// include/linux/sched.h, 5.10 to 7.2.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -21,27 +62,52 @@ pub fn read<T: Default>(base: u64, offset: u32) -> T {
     unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T) }.unwrap_or_default()
 }
 
-impl Task {
+impl Task<Typed> {
+    /// `pointer` must be one that the verifier knows.
     #[inline(always)]
-    pub fn current() -> Self {
-        // SAFETY: has no precondition.
-        Self(unsafe { bpf_get_current_task() })
+    pub fn typed(pointer: *mut task_struct) -> Self {
+        Self(pointer as u64, PhantomData)
+    }
+
+    /// To hand it to a helper.
+    #[inline(always)]
+    pub fn pointer(self) -> *mut task_struct {
+        self.0 as *mut task_struct
     }
 
     #[inline(always)]
+    pub fn checked(self) -> Task {
+        Task::at(self.0)
+    }
+
+    /// What the hypervisor has taken of the CPU that it runs on since the kernel
+    /// started, nanoseconds; 0 if that is not known.
+    #[inline(always)]
+    pub fn cpu_stolen(self) -> u64 {
+        let offset = setting!(offsets.cpu_stolen);
+        if offset == KernelOffsets::ABSENT {
+            return 0;
+        }
+        let queue: u64 = Typed::read(self.0, setting!(offsets.task_queue));
+        let cpu: u64 = Typed::read(queue, setting!(offsets.queue_cpu));
+        Typed::read(cpu, offset)
+    }
+}
+
+impl<A: Access> Task<A> {
+    #[inline(always)]
     pub fn tid(self) -> u32 {
-        read(self.0, setting!(offsets.task_pid))
+        A::read(self.0, setting!(offsets.task_pid))
+    }
+
+    #[inline(always)]
+    pub fn tgid(self) -> u32 {
+        A::read(self.0, setting!(offsets.task_tgid))
     }
 
     #[inline(always)]
     pub fn state(self) -> u32 {
-        read(self.0, setting!(offsets.task_state))
-    }
-
-    #[inline(always)]
-    pub fn is_kernel_thread(self) -> bool {
-        let flags: u32 = read(self.0, setting!(offsets.task_flags));
-        flags & PF_KTHREAD != 0
+        A::read(self.0, setting!(offsets.task_state))
     }
 
     /// What its descriptor `number` refers to.
@@ -60,23 +126,15 @@ impl Task {
     /// The `struct file` behind its descriptor `number`, 0 for none.
     #[inline(always)]
     pub fn file(self, number: u32) -> u64 {
-        let files: u64 = read(self.0, setting!(offsets.task_files));
-        let table: u64 = read(files, setting!(offsets.files_table));
-        let size: u32 = read(table, setting!(offsets.table_size));
+        let files: u64 = A::read(self.0, setting!(offsets.task_files));
+        let table: u64 = A::read(files, setting!(offsets.files_table));
+        let size: u32 = A::read(table, setting!(offsets.table_size));
         if number >= size {
             return 0;
         }
-        let array: u64 = read(table, setting!(offsets.table_files));
+        // An array of pointers, of which BTF knows nothing.
+        let array: u64 = A::read(table, setting!(offsets.table_files));
         read(array + u64::from(number) * 8, 0)
-    }
-
-    /// Where the path lies by which its program was started: the kernel puts it
-    /// above the environment (fs/exec.c, do_execveat_common; fs/binfmt_elf.c,
-    /// create_elf_tables, 5.10 to 7.2).
-    #[inline(always)]
-    pub fn program_path(self) -> u64 {
-        let memory: u64 = read(self.0, setting!(offsets.task_mm));
-        read(memory, setting!(offsets.memory_environment_end))
     }
 
     /// The fair run queue of its group, and how long that was throttled so
@@ -90,20 +148,48 @@ impl Task {
         if queue == KernelOffsets::ABSENT || throttled == KernelOffsets::ABSENT {
             return (0, 0);
         }
-        let queue: u64 = read(self.0, queue);
-        (queue, read(queue, throttled))
+        let queue: u64 = A::read(self.0, queue);
+        (queue, A::read(queue, throttled))
+    }
+}
+
+impl Task {
+    #[inline(always)]
+    pub fn at(address: u64) -> Self {
+        Self(address, PhantomData)
     }
 
-    /// The `struct rq` of the CPU that it runs on, 0 if the kernel does not tell.
     #[inline(always)]
-    pub fn cpu_queue(self) -> u64 {
-        let queue: u64 = read(self.0, setting!(offsets.task_queue));
-        read(queue, setting!(offsets.queue_cpu))
+    pub fn current() -> Self {
+        // SAFETY: has no precondition.
+        Self::at(unsafe { bpf_get_current_task() })
+    }
+
+    /// The `struct file` behind descriptor `number` of the running task, 0 for none.
+    #[inline(always)]
+    pub fn file_of_current(number: u32) -> u64 {
+        // Both helpers are of 5.15 or older.
+        if setting!(has_task_pt_regs) != 0 {
+            // SAFETY: has no precondition.
+            Task::typed(unsafe { bpf_get_current_task_btf() }).file(number)
+        } else {
+            Self::current().file(number)
+        }
     }
 
     #[inline(always)]
-    pub fn tgid(self) -> u32 {
-        read(self.0, setting!(offsets.task_tgid))
+    pub fn is_kernel_thread(self) -> bool {
+        let flags: u32 = read(self.0, setting!(offsets.task_flags));
+        flags & PF_KTHREAD != 0
+    }
+
+    /// Where the path lies by which its program was started: the kernel puts it
+    /// above the environment (fs/exec.c, do_execveat_common; fs/binfmt_elf.c,
+    /// create_elf_tables, 5.10 to 7.2).
+    #[inline(always)]
+    pub fn program_path(self) -> u64 {
+        let memory: u64 = read(self.0, setting!(offsets.task_mm));
+        read(memory, setting!(offsets.memory_environment_end))
     }
 
     /// It has user-space registers and memory of its own.
@@ -118,12 +204,12 @@ impl Task {
 
     #[inline(always)]
     pub fn leader(self) -> Self {
-        Self(read(self.0, setting!(offsets.task_group_leader)))
+        Self::at(read(self.0, setting!(offsets.task_group_leader)))
     }
 
     #[inline(always)]
     pub fn parent(self) -> Self {
-        Self(read(self.0, setting!(offsets.task_parent)))
+        Self::at(read(self.0, setting!(offsets.task_parent)))
     }
 
     /// Identity of the process that the task belongs to. `tgid` is passed in

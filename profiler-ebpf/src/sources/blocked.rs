@@ -4,7 +4,11 @@
 use aya_ebpf::helpers::bpf_probe_read_user;
 use profiler_ebpf::{Activity, Descriptor, Wait, transfer, wait_of_call};
 
-use crate::{maps::GILS, task::Task, walk::registers};
+use crate::{
+    maps::GILS,
+    task::{Task, Typed},
+    walk::registers,
+};
 
 /// `task_struct.__state`, include/linux/sched.h, 5.10 to 7.2.
 const TASK_STOPPED: u32 = 4;
@@ -23,7 +27,7 @@ struct PollDescriptor {
 
 /// `task` is the running one.
 #[inline(always)]
-pub fn activity(task: Task, state: u32) -> Activity {
+pub fn activity(task: Task<Typed>, state: u32) -> Activity {
     if state & (TASK_STOPPED | TASK_TRACED) != 0 {
         return Activity::Stopped;
     }
@@ -42,7 +46,7 @@ pub fn activity(task: Task, state: u32) -> Activity {
 /// Of a single socket or pipe, it is the peer that is waited for: so clients
 /// wait for servers (libpq, curl). Whoever looks at several is parked.
 #[inline(always)]
-fn poll(task: Task, [descriptors, number]: [u64; 2]) -> Activity {
+fn poll(task: Task<Typed>, [descriptors, number]: [u64; 2]) -> Activity {
     if number == 0 {
         return Activity::Sleep;
     }
@@ -61,7 +65,7 @@ fn poll(task: Task, [descriptors, number]: [u64; 2]) -> Activity {
 }
 
 #[inline(always)]
-fn is_gil(task: Task, address: u64) -> bool {
+fn is_gil(task: Task<Typed>, address: u64) -> bool {
     // SAFETY: copied at once; userspace replaces entries whole.
     unsafe { GILS.get(&task.tgid()) }.is_some_and(|locks| locks.contain(address))
 }

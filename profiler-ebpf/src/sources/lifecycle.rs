@@ -51,7 +51,7 @@ pub fn exit() {
 }
 
 pub fn fork(parent: *const u8, child: *const u8) {
-    let (parent, child) = (Task(parent as u64), Task(child as u64));
+    let (parent, child) = (Task::at(parent as u64), Task::at(child as u64));
     let (parent_tgid, tgid) = (parent.tgid(), child.tgid());
     sched::created(child, tgid);
     if parent_tgid == tgid {

@@ -89,7 +89,7 @@ pub fn oom_kill(victim: u64) {
     let caller = Task::current();
     let caller_name: [u64; 2] = read(caller.0, setting!(offsets.task_comm));
     let has_task = setting!(has_victim_task) != 0;
-    let task = Task(victim);
+    let task = Task::at(victim);
     let victim_name: [u64; 2] = if has_task {
         read(task.leader().0, setting!(offsets.task_comm))
     } else {

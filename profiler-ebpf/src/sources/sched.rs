@@ -11,13 +11,10 @@
 //! Some hosts let no eBPF program run in a process that they protect. What it
 //! switches to goes on unseen; that is found when it stops.
 
-use aya_ebpf::{
-    bindings::task_struct,
-    helpers::{bpf_get_prandom_u32, bpf_get_task_stack, bpf_ktime_get_ns},
-};
+use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_get_task_stack, bpf_ktime_get_ns};
 use profiler_ebpf::{
-    Activity, BLOCKED_KERNEL_FRAMES, Counter, EventKind, KernelOffsets, NO_CALL, Source,
-    ThreadClock, ThreadEvent, WAIT_PERIOD_NS, Window, ends, thread_state,
+    Activity, BLOCKED_KERNEL_FRAMES, Counter, EventKind, NO_CALL, Source, ThreadClock, ThreadEvent,
+    WAIT_PERIOD_NS, Window, ends, thread_state,
 };
 
 use super::{
@@ -28,8 +25,11 @@ use super::{
 use crate::{
     gate,
     maps::{EVENTS, NEW_THREAD, RUNNING, Running, THREADS, WINDOW, count, setting},
-    task::{Task, read},
-    walk::{self, Context, Returned, Told, Woken, registers},
+    task::{Task, Typed, read},
+    walk::{
+        self, Context, Returned, Told, Woken,
+        registers::{self, Saved},
+    },
 };
 
 /// Places in [`ThreadClock::due`] and [`ThreadClock::residual`].
@@ -43,7 +43,7 @@ const SHARE_BITS: u32 = 10;
 /// A thread stops and another goes on. `state` is the stopping one's
 /// `task_struct.__state`: 0 if it could run on.
 #[inline(always)]
-pub fn switch(preempted: bool, state: u32, previous: Task, next: *mut task_struct) {
+pub fn switch(preempted: bool, state: u32, previous: Task<Typed>, next: Task<Typed>) {
     let (Some(window), Some(running)) = (WINDOW.get(0), RUNNING.get_ptr_mut(0)) else {
         return;
     };
@@ -73,18 +73,10 @@ struct Last {
 /// up to date when it switches (kernel/sched/core.c, update_rq_clock_task, 5.10
 /// to 7.2).
 #[inline(always)]
-fn stolen(running: &mut Running, task: Task) -> u64 {
-    let offset = setting!(offsets.cpu_stolen);
-    if offset == KernelOffsets::ABSENT {
-        return 0;
-    }
-    let is_first = running.queue == 0;
-    if is_first {
-        running.queue = task.cpu_queue();
-    }
-    let all: u64 = read(running.queue, offset);
+fn stolen(running: &mut Running, task: Task<Typed>) -> u64 {
+    let all = task.cpu_stolen();
     let before = core::mem::replace(&mut running.stolen, all);
-    if is_first {
+    if running.since == 0 {
         0
     } else {
         all.saturating_sub(before)
@@ -111,14 +103,14 @@ pub fn is_wanted(clock: &mut ThreadClock, task: impl FnOnce() -> Task) -> bool {
 }
 
 #[inline(always)]
-fn stop(task: Task, blocks: bool, state: u32, now: u64, last: Last, window: &Window) {
+fn stop(task: Task<Typed>, blocks: bool, state: u32, now: u64, last: Last, window: &Window) {
     let tid = task.tid();
     let Some(clock) = THREADS.get_ptr_mut(&tid) else {
         return;
     };
     // SAFETY: the map returned it; a thread's hooks never run at the same time.
     let clock = unsafe { &mut *clock };
-    if !is_wanted(clock, || task) {
+    if !is_wanted(clock, || task.checked()) {
         return;
     }
     begin(clock);
@@ -163,8 +155,7 @@ fn ran(clock: &mut ThreadClock, now: u64, mut stolen: u64, window: &Window) {
 
 /// Returns whether it owes a stack.
 #[inline(always)]
-fn go_on(next: *mut task_struct, now: u64, window: &Window) -> bool {
-    let task = Task(next as u64);
+fn go_on(task: Task<Typed>, now: u64, window: &Window) -> bool {
     let tid = task.tid();
     let Some(clock) = THREADS.get_ptr_mut(&tid) else {
         return false;
@@ -191,7 +182,7 @@ fn go_on(next: *mut task_struct, now: u64, window: &Window) -> bool {
         clock.due[QUEUED] = clock.due[QUEUED].wrapping_add(weight);
     }
     if in_call && clock.due[BLOCKED] | clock.due[QUEUED] != 0 {
-        kernel_stack(clock, next);
+        kernel_stack(clock, task);
     }
     clock.state = thread_state::ON_CPU;
     clock.since = now;
@@ -231,7 +222,7 @@ fn blocked_stack(clock: &mut ThreadClock, woken: u64, now: u64, window: &Window)
 /// Charges time in the run queue, and tells apart what its quota caused.
 /// Returns what was not.
 #[inline(always)]
-fn charge_queue(clock: &mut ThreadClock, task: Task, waited: u64, offered: bool) -> u64 {
+fn charge_queue(clock: &mut ThreadClock, task: Task<Typed>, waited: u64, offered: bool) -> u64 {
     let (queue, throttled) = task.queue();
     let throttled = if queue != 0 && queue == clock.queue {
         throttled.wrapping_sub(clock.queue_throttled).min(waited)
@@ -248,7 +239,7 @@ fn charge_queue(clock: &mut ThreadClock, task: Task, waited: u64, offered: bool)
 
 /// A blocked thread can run.
 #[inline(always)]
-pub fn wake(task: Task) {
+pub fn wake(task: Task<Typed>) {
     let tid = task.tid();
     let Some(clock) = THREADS.get_ptr_mut(&tid) else {
         return;
@@ -265,7 +256,7 @@ pub fn wake(task: Task) {
 
 /// The running thread is about to wake a blocked one: records who it is.
 #[inline(always)]
-pub fn wakes(context: Context<'_>, woken: Task) {
+pub fn wakes(context: Context<'_>, woken: Task<Typed>) {
     let tid = woken.tid();
     let Some(clock) = THREADS.get_ptr_mut(&tid) else {
         return;
@@ -342,6 +333,7 @@ pub fn created(task: Task, tgid: u32) {
 #[inline(always)]
 pub fn executed(task: Task, tgid: u32, old: u32) {
     if old != tgid {
+        takes_over(tgid, old);
         let _ = THREADS.remove(&old);
     }
     if let Some(clock) = THREADS.get_ptr_mut(&tgid) {
@@ -350,6 +342,21 @@ pub fn executed(task: Task, tgid: u32, old: u32) {
     } else {
         created(task, tgid);
     }
+}
+
+/// The thread `old` has its process's id now, and the clock of the one that had
+/// it: the call that it is in is still its own.
+#[inline(always)]
+fn takes_over(tgid: u32, old: u32) {
+    let (Some(clock), Some(before)) = (THREADS.get_ptr_mut(&tgid), THREADS.get_ptr_mut(&old))
+    else {
+        return;
+    };
+    // SAFETY: the running thread's own both; the other one is gone.
+    let (clock, before) = unsafe { (&mut *clock, &*before) };
+    clock.call = before.call;
+    clock.call_start = before.call_start;
+    clock.about = before.about;
 }
 
 /// A thread ends that the gate does not let through any more.
@@ -421,12 +428,12 @@ fn send(clock: &ThreadClock, task: Task, tid: u32, now: u64) {
 /// A system call returns: its account, and the stack of it and of the waits in
 /// it, if that is due.
 #[inline(always)]
-pub fn call_returns(context: Context<'_>, result: i64) {
+pub fn call_returns(context: Context<'_>, saved: Saved, result: i64) {
     let (Some(running), Some(window)) = (RUNNING.get_ptr_mut(0), WINDOW.get(0)) else {
         return;
     };
     let called = if setting!(counts_calls) != 0 {
-        syscalls::exit(result, window)
+        syscalls::exit(saved, result, window)
     } else {
         0
     };
@@ -489,12 +496,11 @@ fn charge_index(clock: &mut ThreadClock, activity: u32, nanoseconds: u64, offere
 
 /// Where in the kernel a thread that goes on was blocked.
 #[inline(always)]
-fn kernel_stack(clock: &mut ThreadClock, next: *mut task_struct) {
-    // SAFETY: the kernel writes at most the size given; `next` is the
-    // tracepoint's argument.
+fn kernel_stack(clock: &mut ThreadClock, next: Task<Typed>) {
+    // SAFETY: the kernel writes at most the size given.
     let bytes = unsafe {
         bpf_get_task_stack(
-            next,
+            next.pointer(),
             clock.kernel_stack.as_mut_ptr().cast(),
             (BLOCKED_KERNEL_FRAMES * 8) as u32,
             0,

@@ -11,12 +11,12 @@ use profiler_ebpf::{
 
 use super::{
     pace::{Pace, due},
-    sched,
+    sched, targets,
 };
 use crate::{
-    maps::{CALLS, CALLS_WANTED, CALLS_WITHOUT_ROOM, NEW_CALLS, THREADS},
+    maps::{CALLS, CALLS_WANTED, CALLS_WITHOUT_ROOM, NEW_CALLS, THREADS, setting},
     task::Task,
-    walk::registers,
+    walk::registers::Saved,
 };
 
 /// Place in [`ThreadClock::residual`].
@@ -24,7 +24,7 @@ const CALLED: usize = 3;
 
 /// The running thread enters a call.
 #[inline(always)]
-pub fn enter(saved_registers: u64, number: u64) {
+pub fn enter(saved: Saved, number: u64) {
     let number = if number < u64::from(OTHER_CALL) {
         number as u32
     } else {
@@ -39,7 +39,7 @@ pub fn enter(saved_registers: u64, number: u64) {
     if !sched::is_wanted(clock, Task::current) {
         return;
     }
-    let number = if registers::is_compat(saved_registers) {
+    let number = if saved.is_compat() {
         OTHER_CALL
     } else {
         number
@@ -48,6 +48,9 @@ pub fn enter(saved_registers: u64, number: u64) {
         clock.call = NO_CALL;
         return;
     }
+    if setting!(tells_targets) != 0 {
+        targets::enter(clock, saved, number);
+    }
     clock.call = number;
     // SAFETY: has no precondition.
     clock.call_start = unsafe { bpf_ktime_get_ns() };
@@ -55,7 +58,7 @@ pub fn enter(saved_registers: u64, number: u64) {
 
 /// It leaves the call. Returns the weight of the stack that is due.
 #[inline(always)]
-pub fn exit(result: i64, window: &Window) -> u64 {
+pub fn exit(saved: Saved, result: i64, window: &Window) -> u64 {
     let tid = aya_ebpf::helpers::bpf_get_current_pid_tgid() as u32;
     let Some(clock) = THREADS.get_ptr_mut(&tid) else {
         return 0;
@@ -74,15 +77,17 @@ pub fn exit(result: i64, window: &Window) -> u64 {
     // Of a call that was there before us, userspace told the number, but nobody
     // knows when it began; and if it was late to tell, this is another.
     let is_whole = clock.call_start != 0;
-    if !is_whole
-        && (u64::from(number) != registers::call(Task::current()).number || !is_wanted(number))
-    {
+    if !is_whole && (u64::from(number) != saved.number() || !is_wanted(number)) {
         return 0;
     }
     let part = window.part(clock.call_start, now);
     let whole = if is_whole { now - clock.call_start } else { 0 };
     clock.calls[bounded(number as usize / 64, CALL_NUMBERS / 64)] |= 1 << (number % 64);
     add(clock, tid, number, result, part, whole);
+    if setting!(tells_targets) != 0 && clock.about.number == number {
+        clock.about.number = NO_CALL;
+        targets::exit(clock, saved, number, result, [part, whole]);
+    }
     clock.last_call = number;
     due(Pace::Time, &mut clock.residual[CALLED], part, now)
 }

@@ -8,25 +8,23 @@
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     helpers::{
-        bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_kernel_str_bytes,
-        bpf_probe_read_user_buf, bpf_probe_read_user_str_bytes,
+        bpf_probe_read_kernel_str_bytes, bpf_probe_read_user_buf, bpf_probe_read_user_str_bytes,
     },
 };
 use profiler_ebpf::{
-    ADDRESS_LENGTH, CALL_NUMBERS, CallAbout, Connection, Counter, MAX_ERRNO, NO_CALL, Subject,
-    TARGET_TEXT_LENGTH, TargetKey, TargetKind, TargetUse, ThreadClock, Window, family,
+    ADDRESS_LENGTH, CallAbout, Connection, Counter, MAX_ERRNO, Subject, TARGET_TEXT_LENGTH,
+    TargetKey, TargetKind, TargetUse, ThreadClock, family,
 };
 
-use super::{network::socket::Sock, sched};
+use super::network::socket::Sock;
 use crate::{
     atomic::add,
     maps::{
-        CALL_SUBJECTS, CALL_TARGETS, NEW_CONNECTION, NEW_TARGET, THREADS, WINDOW, count,
-        network_setting, setting,
+        CALL_SUBJECTS, CALL_TARGETS, NEW_CONNECTION, NEW_TARGET, count, network_setting, setting,
     },
     scratch::{Claim, claim},
     task::{Task, read},
-    walk::registers,
+    walk::registers::Saved,
 };
 
 const DESCRIPTOR: u32 = Subject::Descriptor as u32;
@@ -49,34 +47,21 @@ struct Opened {
     device: u32,
 }
 
-/// The running thread enters a call.
+/// The running thread, whose clock it is, enters a call.
 #[inline(always)]
-pub fn enter(saved: u64, number: u64) {
-    if number >= CALL_NUMBERS as u64 {
-        return;
-    }
-    let number = number as u32;
+pub fn enter(clock: &mut ThreadClock, saved: Saved, number: u32) {
     let subject = subject_of(number);
     if subject == Subject::Nothing as u32 {
-        return;
-    }
-    let tid = bpf_get_current_pid_tgid() as u32;
-    let Some(clock) = THREADS.get_ptr_mut(&tid) else {
-        return;
-    };
-    // SAFETY: the running thread's own.
-    let clock = unsafe { &mut *clock };
-    if !sched::is_wanted(clock, Task::current) || registers::is_compat(saved) {
         return;
     }
     clock.about = CallAbout::NONE;
     clock.about.number = number;
     if matches!(subject, DESCRIPTOR | ADDRESS | DESTINATION) {
-        let opened = opened(Task::current(), registers::argument(saved, 0) as u32);
+        let opened = opened(saved.argument(0) as u32);
         clock.about.kind = opened.kind as u32;
         clock.about.object = opened.object;
         clock.about.device = opened.device;
-        if subject == DESCRIPTOR || (subject == DESTINATION && registers::argument(saved, 4) == 0) {
+        if subject == DESCRIPTOR || (subject == DESTINATION && saved.argument(4) == 0) {
             let key = key_of(clock, number, &clock.about);
             // SAFETY: only its presence is looked at.
             if unsafe { CALL_TARGETS.get(&key) }.is_none() {
@@ -84,37 +69,11 @@ pub fn enter(saved: u64, number: u64) {
             }
         }
     }
-    // SAFETY: has no precondition.
-    clock.about.start = unsafe { bpf_ktime_get_ns() };
 }
 
-/// It leaves the call.
+/// It leaves the call, of whose time a part lies in the window.
 #[inline(always)]
-pub fn exit(saved: u64, result: i64) {
-    let tid = bpf_get_current_pid_tgid() as u32;
-    let Some(clock) = THREADS.get_ptr_mut(&tid) else {
-        return;
-    };
-    // SAFETY: as in `enter`.
-    let clock = unsafe { &mut *clock };
-    let number = clock.about.number;
-    if number >= CALL_NUMBERS as u32 {
-        return;
-    }
-    clock.about.number = NO_CALL;
-    // A thread that executed another program may have its process's id now, and
-    // what was kept under that.
-    if registers::saved_number(saved) != u64::from(number) {
-        return;
-    }
-    // SAFETY: has no precondition.
-    let now = unsafe { bpf_ktime_get_ns() };
-    let Some(window) = WINDOW.get(0) else {
-        return;
-    };
-    if window.start == 0 || (window.end != 0 && now > window.end) {
-        return;
-    }
+pub fn exit(clock: &ThreadClock, saved: Saved, number: u32, result: i64, time: [u64; 2]) {
     let subject = subject_of(number);
     let Some(key) = target(clock, saved, number, subject, result) else {
         count(Counter::TargetsLost as u32);
@@ -126,9 +85,9 @@ pub fn exit(saved: u64, result: i64) {
     };
     // SAFETY: the map returned it; sums are added to atomically.
     let usage = unsafe { &mut *usage };
-    add_call(usage, window, clock.about.start, now, result);
+    add_call(usage, time, result);
     if Subject::opens(subject) && result >= 0 {
-        let opened = opened(Task::current(), result as u32);
+        let opened = opened(result as u32);
         usage.opened_inode = opened.object;
         usage.opened_device = opened.device;
     }
@@ -140,10 +99,9 @@ fn subject_of(number: u32) -> u32 {
 }
 
 #[inline(always)]
-fn add_call(usage: &mut TargetUse, window: &Window, start: u64, now: u64, result: i64) {
+fn add_call(usage: &mut TargetUse, [part, whole]: [u64; 2], result: i64) {
     add(&mut usage.calls, 1);
-    add(&mut usage.nanoseconds, window.part(start, now));
-    let whole = now.saturating_sub(start);
+    add(&mut usage.nanoseconds, part);
     // Two threads at a time may leave the shorter one; of both, one is told.
     if whole > usage.longest {
         usage.longest = whole;
@@ -171,7 +129,7 @@ fn key_of(clock: &ThreadClock, number: u32, about: &CallAbout) -> TargetKey {
 #[inline(always)]
 fn target(
     clock: &ThreadClock,
-    saved: u64,
+    saved: Saved,
     number: u32,
     subject: u32,
     result: i64,
@@ -179,34 +137,29 @@ fn target(
     let key = key_of(clock, number, &clock.about);
     match subject {
         DESCRIPTOR => Some(key),
-        ADDRESS => address(
-            key,
-            saved,
-            registers::argument(saved, 1),
-            registers::argument(saved, 2),
-        ),
+        ADDRESS => address(key, saved, saved.argument(1), saved.argument(2)),
         DESTINATION => {
-            let to = registers::argument(saved, 4);
+            let to = saved.argument(4);
             if to == 0 {
                 return Some(key);
             }
-            address(key, saved, to, registers::argument(saved, 5))
+            address(key, saved, to, saved.argument(5))
         }
         _ => path(key, saved, subject, result),
     }
 }
 
 #[inline(always)]
-fn path(mut key: TargetKey, saved: u64, subject: u32, result: i64) -> Option<TargetKey> {
+fn path(mut key: TargetKey, saved: Saved, subject: u32, result: i64) -> Option<TargetKey> {
     let mut place = new_target()?;
     let new: &mut TargetUse = &mut place;
     let from = if Subject::starts_program(subject) && result == 0 {
         Task::current().program_path()
     } else {
         match Subject::path(subject)? {
-            0 => registers::argument(saved, 0),
-            1 => registers::argument(saved, 1),
-            _ => registers::argument(saved, 2),
+            0 => saved.argument(0),
+            1 => saved.argument(1),
+            _ => saved.argument(2),
         }
     };
     // SAFETY: the kernel checks the address.
@@ -214,7 +167,7 @@ fn path(mut key: TargetKey, saved: u64, subject: u32, result: i64) -> Option<Tar
     let length = read.map_or(usize::MAX, <[u8]>::len);
     if length == 0 || from == 0 {
         // Of the descriptor itself: AT_EMPTY_PATH.
-        let opened = opened(Task::current(), registers::argument(saved, 0) as u32);
+        let opened = opened(saved.argument(0) as u32);
         key.kind = opened.kind as u32;
         key.object = opened.object;
         key.device = opened.device;
@@ -233,14 +186,14 @@ fn path(mut key: TargetKey, saved: u64, subject: u32, result: i64) -> Option<Tar
 }
 
 #[inline(always)]
-fn address(mut key: TargetKey, saved: u64, from: u64, length: u64) -> Option<TargetKey> {
+fn address(mut key: TargetKey, saved: Saved, from: u64, length: u64) -> Option<TargetKey> {
     let mut place = new_target()?;
     let new: &mut TargetUse = &mut place;
     let length = (length as usize).min(MAX_ADDRESS - 1);
     // SAFETY: the kernel checks the address; the length is within the text.
     let read = unsafe { bpf_probe_read_user_buf(from as *const u8, &mut new.text[..length]) };
     if read.is_ok() && key.kind == TargetKind::Socket as u32 {
-        let descriptor = registers::argument(saved, 0) as u32;
+        let descriptor = saved.argument(0) as u32;
         if let Some(sock) = Sock::of_descriptor(Task::current(), descriptor) {
             new.socket_type = sock.kind();
             new.protocol = sock.protocol();
@@ -277,9 +230,9 @@ fn hash(text: &[u8; TARGET_TEXT_LENGTH], length: usize) -> u64 {
 }
 
 #[inline(always)]
-fn opened(task: Task, descriptor: u32) -> Opened {
+fn opened(descriptor: u32) -> Opened {
     let mut opened = Opened {
-        file: task.file(descriptor),
+        file: Task::file_of_current(descriptor),
         kind: TargetKind::Nothing,
         object: 0,
         device: 0,

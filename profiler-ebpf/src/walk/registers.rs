@@ -11,7 +11,7 @@ use profiler_ebpf::{Outcome, register};
 use super::{Context, Walk};
 use crate::{
     maps::setting,
-    task::{Task, read},
+    task::{Access, Task, Typed, read},
 };
 
 /// Words of `struct pt_regs`, arch/x86/include/asm/ptrace.h.
@@ -103,23 +103,35 @@ pub fn in_kernel(perf: &PerfEventContext) -> bool {
     cs & PRIVILEGE_MASK == 0
 }
 
-/// Whether saved registers are those of 32-bit code.
-#[inline(always)]
-pub fn is_compat(saved: u64) -> bool {
-    read::<u64>(saved, (CS * 8) as u32) == USER32_CS
-}
+/// Where the registers are saved of a thread that is in a system call: a pointer
+/// that the verifier knows.
+#[derive(Clone, Copy)]
+pub struct Saved(pub u64);
 
-/// Argument `index` of the system call whose registers are saved there.
-#[inline(always)]
-pub fn argument(saved: u64, index: usize) -> u64 {
-    const ORDER: [usize; 6] = [RDI, RSI, RDX, R10, R8, R9];
-    read(saved, (ORDER[index] * 8) as u32)
-}
+impl Saved {
+    #[inline(always)]
+    fn word(self, index: usize) -> u64 {
+        Typed::read(self.0, (index * 8) as u32)
+    }
 
-/// Number of the system call whose registers are saved there.
-#[inline(always)]
-pub fn saved_number(saved: u64) -> u64 {
-    read(saved, (CALL_NUMBER * 8) as u32)
+    /// Whether they are those of 32-bit code.
+    #[inline(always)]
+    pub fn is_compat(self) -> bool {
+        self.word(CS) == USER32_CS
+    }
+
+    /// Argument `index` of the call.
+    #[inline(always)]
+    pub fn argument(self, index: usize) -> u64 {
+        const ORDER: [usize; 6] = [RDI, RSI, RDX, R10, R8, R9];
+        self.word(ORDER[index])
+    }
+
+    /// Its number; `u64::MAX` in an exception.
+    #[inline(always)]
+    pub fn number(self) -> u64 {
+        self.word(CALL_NUMBER)
+    }
 }
 
 /// A system call that the running task is in.
@@ -131,9 +143,17 @@ pub struct Call {
     pub arguments: [u64; 2],
 }
 
+/// Of the running task, which is `task`.
 #[inline(always)]
-pub fn call(task: Task) -> Call {
-    let saved = saved_at(task);
+pub fn call<A: Access>(task: Task<A>) -> Call {
+    if setting!(has_task_pt_regs) != 0 {
+        let saved = Saved(known_saved());
+        return Call {
+            number: saved.number(),
+            arguments: [saved.argument(0), saved.argument(1)],
+        };
+    }
+    let saved = saved_by_stack(task.0);
     let word = |index: usize| read(saved, (index * 8) as u32);
     Call {
         number: word(CALL_NUMBER),
@@ -152,14 +172,25 @@ pub fn more_arguments(task: Task) -> [u64; 2] {
 #[inline(always)]
 fn saved_at(task: Task) -> u64 {
     if setting!(has_task_pt_regs) != 0 {
-        // SAFETY: the current task is valid for the length of the program.
-        unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) as u64 }
+        known_saved()
     } else {
-        // arch/x86/include/asm/processor.h, task_pt_regs(): at the top of the
-        // kernel stack, without padding on x86-64 before 6.9.
-        let stack: u64 = read(task.0, setting!(offsets.task_stack));
-        stack + u64::from(setting!(kernel_stack_size)) - (COUNT * 8) as u64
+        saved_by_stack(task.0)
     }
+}
+
+/// As the verifier knows it.
+#[inline(always)]
+fn known_saved() -> u64 {
+    // SAFETY: the current task is valid for the length of the program.
+    unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) as u64 }
+}
+
+/// arch/x86/include/asm/processor.h, task_pt_regs(): at the top of the kernel
+/// stack, without padding on x86-64 before 6.9.
+#[inline(always)]
+fn saved_by_stack(task: u64) -> u64 {
+    let stack: u64 = read(task, setting!(offsets.task_stack));
+    stack + u64::from(setting!(kernel_stack_size)) - (COUNT * 8) as u64
 }
 
 #[inline(always)]

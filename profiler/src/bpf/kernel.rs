@@ -6,14 +6,15 @@ use std::{
 };
 
 use aya::{
-    Ebpf, EbpfError, EbpfLoader,
+    Btf as LoaderBtf, Ebpf, EbpfError, EbpfLoader,
     maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
     programs::{
-        PerfEvent, Program, ProgramError, RawTracePoint, TracePoint,
+        BtfTracePoint, PerfEvent, Program, ProgramError, RawTracePoint, TracePoint,
         perf_event::{
             PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
         },
         raw_trace_point::RawTracePointLinkId,
+        tp_btf::BtfTracePointLinkId,
     },
     sys::Stats,
 };
@@ -158,11 +159,9 @@ pub struct Kernel {
     pub(super) calls_without_room: PerCpuArray<MapData, Shared<Calls>>,
     pub(super) calls_wanted: Array<MapData, u32>,
     /// While calls are counted.
-    pub(super) call_enter: Option<RawTracePointLinkId>,
+    pub(super) call_enter: Option<BtfTracePointLinkId>,
     pub(super) call_subjects: Array<MapData, u32>,
     pub(super) call_targets: HashMap<MapData, Shared<TargetKey>, Shared<TargetUse>>,
-    /// While it is told what calls are about.
-    pub(super) target_hooks: Vec<(&'static str, RawTracePointLinkId)>,
     pub(super) disk: DiskMaps,
     /// Id of the map `TABLES`, of which every worker opens a handle.
     tables_id: u32,
@@ -229,6 +228,7 @@ impl Kernel {
             has_switch_state: facts.has_switch_state.into(),
             follows_threads: (options.threads > 0).into(),
             counts_calls: (options.calls > 0).into(),
+            tells_targets: options.targets.into(),
             has_victim_task: facts.has_victim_task.into(),
         };
         // Switched on before the first program runs; without it the cost
@@ -326,7 +326,6 @@ impl Kernel {
             call_enter: None,
             call_subjects: Array::try_from(take(&mut ebpf, "CALL_SUBJECTS")?)?,
             call_targets: HashMap::try_from(take(&mut ebpf, "CALL_TARGETS")?)?,
-            target_hooks: Vec::new(),
             disk: DiskMaps::take(&mut ebpf, facts.disk)?,
             tables_id,
             wanted_processes: HashMap::try_from(take(&mut ebpf, "WANTED_PROCESSES")?)?,
@@ -363,6 +362,44 @@ impl Kernel {
         self.program::<PerfEvent>(name)?
             .load()
             .map_err(refused(name))
+    }
+
+    /// It stays attached until the program is unloaded, or the link detached.
+    pub(super) fn attach_typed(
+        &mut self,
+        name: &'static str,
+        tracepoint: &str,
+        btf: &LoaderBtf,
+    ) -> Result<BtfTracePointLinkId, KernelError> {
+        let program: &mut BtfTracePoint = self.program(name)?;
+        // It may have been attached before.
+        let loaded = match program.fd() {
+            Ok(_) => Ok(()),
+            Err(_) => program.load(tracepoint, btf),
+        };
+        loaded
+            .and_then(|()| program.attach())
+            .map_err(refused(name))
+    }
+
+    /// Detaches a raw tracepoint, if it is there.
+    pub(super) fn detach_tracepoint(&mut self, name: &str) {
+        if let Some(program) = self.ebpf.program_mut(name)
+            && let Ok(program) = <&mut RawTracePoint>::try_from(program)
+        {
+            // It fails when it was not loaded, which is what we want.
+            let _ = program.unload();
+        }
+    }
+
+    /// Detaches a program of `attach_typed`, if it is there.
+    pub(super) fn detach_typed(&mut self, name: &str) {
+        if let Some(program) = self.ebpf.program_mut(name)
+            && let Ok(program) = <&mut BtfTracePoint>::try_from(program)
+        {
+            // It fails when it was not loaded, which is what we want.
+            let _ = program.unload();
+        }
     }
 
     /// It stays attached until the program is unloaded, or the link detached.
@@ -608,6 +645,11 @@ where
 }
 
 /// The kernel does not want a program.
+/// What the kernel says of its types.
+pub(super) fn loader_btf() -> Result<LoaderBtf, KernelError> {
+    LoaderBtf::from_sys_fs().map_err(|error| KernelError::Load(error.into()))
+}
+
 pub(super) fn refused(name: &'static str) -> impl FnOnce(ProgramError) -> KernelError {
     move |source| KernelError::Program {
         name,

@@ -1,17 +1,14 @@
 //! The network's hooks, what they must know of the kernel's sockets, and what
 //! they counted.
 
-use aya::{
-    Btf as LoaderBtf,
-    programs::{BtfTracePoint, RawTracePoint, links::FdLink},
-};
+use aya::programs::{BtfTracePoint, RawTracePoint, links::FdLink};
 use profiler_ebpf::{
     Connection, KernelOffsets, NetworkCounter, NetworkOffsets, NetworkSettings, ThreadTraffic,
 };
 
 use super::{
     btf::Btf,
-    kernel::{Kernel, KernelError, refused},
+    kernel::{Kernel, KernelError, loader_btf, refused},
 };
 
 /// Hooks that tell of messages, by program and tracepoint (6.3).
@@ -133,7 +130,7 @@ impl Kernel {
         if settings.enabled == 0 {
             return Err(KernelError::Incomplete("what it must know of sockets"));
         }
-        let btf = LoaderBtf::from_sys_fs().map_err(|error| KernelError::Load(error.into()))?;
+        let btf = loader_btf()?;
         for (name, tracepoint) in traced(&settings) {
             self.program::<BtfTracePoint>(name)?
                 .load(tracepoint, &btf)

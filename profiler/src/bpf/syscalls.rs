@@ -1,11 +1,11 @@
 //! The counters of system calls.
 
-use aya::programs::RawTracePoint;
+use aya::{Btf, programs::BtfTracePoint};
 use profiler_ebpf::{CALL_NUMBERS, CallKey, CallSet, Calls};
 
 use super::{
     Shared,
-    kernel::{Kernel, KernelError},
+    kernel::{Kernel, KernelError, loader_btf},
 };
 
 const ENTER: (&str, &str) = ("call_enter", "sys_enter");
@@ -21,8 +21,9 @@ impl Kernel {
         for &number in wanted {
             self.calls_wanted.set(number, 1, 0)?;
         }
-        self.watch_returns()?;
-        self.call_enter = Some(self.attach_tracepoint(ENTER.0, ENTER.1)?);
+        let btf = loader_btf()?;
+        self.watch_returns(&btf)?;
+        self.call_enter = Some(self.attach_typed(ENTER.0, ENTER.1, &btf)?);
         Ok(())
     }
 
@@ -31,7 +32,7 @@ impl Kernel {
         // Loaded it stays: what it cost is still to be read.
         let program = self.ebpf.program_mut(ENTER.0);
         if let (Some(link), Some(program)) = (self.call_enter.take(), program)
-            && let Ok(program) = <&mut RawTracePoint>::try_from(program)
+            && let Ok(program) = <&mut BtfTracePoint>::try_from(program)
         {
             // It fails only if the link is gone, which is what we want.
             let _ = program.detach(link);
@@ -39,7 +40,7 @@ impl Kernel {
     }
 
     /// Looks at system calls that return, if it does not yet.
-    pub(super) fn watch_returns(&mut self) -> Result<(), KernelError> {
+    pub(super) fn watch_returns(&mut self, btf: &Btf) -> Result<(), KernelError> {
         let is_attached = self
             .ebpf
             .program(RETURN.0)
@@ -47,17 +48,7 @@ impl Kernel {
         if is_attached {
             return Ok(());
         }
-        self.attach_tracepoint(RETURN.0, RETURN.1).map(|_| ())
-    }
-
-    /// Detaches a raw tracepoint, if it is there.
-    pub(super) fn detach_tracepoint(&mut self, name: &str) {
-        if let Some(program) = self.ebpf.program_mut(name)
-            && let Ok(program) = <&mut RawTracePoint>::try_from(program)
-        {
-            // It fails when it was not loaded, which is what we want.
-            let _ = program.unload();
-        }
+        self.attach_typed(RETURN.0, RETURN.1, btf).map(|_| ())
     }
 
     /// Takes out what a thread that ended had called.

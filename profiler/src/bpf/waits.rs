@@ -1,16 +1,16 @@
 //! The account of threads: the scheduler's hooks, and the clocks they keep.
 
-use aya::{Btf, maps::MapError, programs::BtfTracePoint};
+use aya::maps::MapError;
 use profiler_ebpf::{ThreadClock, Window};
 
 use super::{
     Shared,
-    kernel::{Kernel, KernelError, refused},
+    kernel::{Kernel, KernelError, loader_btf},
 };
 
-const SWITCH: &str = "thread_switch";
-/// The other hooks, by program and tracepoint.
-const HOOKS: [(&str, &str); 2] = [
+/// The hooks, by program and tracepoint.
+const HOOKS: [(&str, &str); 3] = [
+    ("thread_switch", "sched_switch"),
     ("thread_wake", "sched_wakeup"),
     ("thread_waking", "sched_waking"),
 ];
@@ -36,28 +36,17 @@ impl Kernel {
     }
 
     fn attach_all(&mut self) -> Result<(), KernelError> {
-        let btf = Btf::from_sys_fs().map_err(|error| KernelError::Load(error.into()))?;
-        let program: &mut BtfTracePoint = self.program(SWITCH)?;
-        program
-            .load("sched_switch", &btf)
-            .and_then(|()| program.attach())
-            .map_err(refused(SWITCH))?;
+        let btf = loader_btf()?;
         for (name, tracepoint) in HOOKS {
-            self.attach_tracepoint(name, tracepoint)?;
+            self.attach_typed(name, tracepoint, &btf)?;
         }
-        self.watch_returns()
+        self.watch_returns(&btf)
     }
 
     /// Detaches the hooks, as far as they are there.
     fn leave_threads(&mut self) {
-        if let Some(program) = self.ebpf.program_mut(SWITCH)
-            && let Ok(program) = <&mut BtfTracePoint>::try_from(program)
-        {
-            // It fails when it was not loaded, which is what we want.
-            let _ = program.unload();
-        }
         for (name, _) in HOOKS {
-            self.detach_tracepoint(name);
+            self.detach_typed(name);
         }
     }
 

@@ -78,7 +78,6 @@ impl SystemCalls {
         let counts = self.counts();
         if counts {
             kernel.stop_counting_calls();
-            self.targets.stop(kernel);
             self.stopped = Some(after);
         }
         counts

@@ -58,12 +58,6 @@ impl CallTargets {
         }
     }
 
-    pub fn stop(&self, kernel: &mut Kernel) {
-        if self.told {
-            kernel.stop_telling_targets();
-        }
-    }
-
     pub fn are_told(&self) -> bool {
         self.told
     }
@@ -160,7 +154,6 @@ impl CallTargets {
         if !self.told {
             return Vec::new();
         }
-        self.stop(kernel);
         self.keep_house(kernel);
         for (key, usage) in kernel.call_targets() {
             self.keep(key, usage);
