@@ -79,6 +79,14 @@ static void *thread(void *name)
 	return NULL;
 }
 
+// While the thread that the process began with waits: it is gone then, in the
+// middle of its call, and this one has its id.
+static void *execute(void *program)
+{
+	execl(program, program, "child", NULL);
+	_exit(1);
+}
+
 int main(int count, char **arguments)
 {
 	char byte;
@@ -98,9 +106,11 @@ int main(int count, char **arguments)
 	pid_t child = fork();
 	check(child >= 0, "fork");
 	if (child == 0) {
-		execl(arguments[0], arguments[0], "child", NULL);
-		_exit(1);
+		pthread_t other;
+		check(pthread_create(&other, NULL, execute, arguments[0]) == 0, "pthread_create");
+		pause();
 	}
-	waitpid(child, NULL, 0);
+	int status;
+	check(waitpid(child, &status, 0) == child && status == 0, "the child");
 	return 0;
 }

@@ -19,6 +19,7 @@ use crate::{
 
 const SECONDS: u32 = 10;
 const FREQUENCY: u32 = 99;
+const WORDS: [&str; 5] = ["--json", "accuracy", "events", "load", "compare"];
 /// Pairs of builds that are compared.
 const PAIRS: usize = 200;
 
@@ -28,6 +29,11 @@ struct Row {
 }
 
 pub fn bench(arguments: &[String]) -> Result<()> {
+    if let Some(word) = arguments.first()
+        && !WORDS.contains(&word.as_str())
+    {
+        bail!("bench knows {}, not {word}", WORDS.join(", "));
+    }
     if arguments.iter().any(|word| word == "load") {
         setup::bench_load()?;
         let work = shell::target().join("bench");

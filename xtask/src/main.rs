@@ -75,6 +75,12 @@ fn command(arguments: &[String]) -> Result<ExitCode> {
         Some((command, rest)) => (command.as_str(), rest),
         None => ("help", &[][..]),
     };
+    // What is behind it is the profiler's own.
+    let ours = rest.split(|word| word == "--").next().unwrap_or_default();
+    if ours.iter().any(|word| word == "--help" || word == "-h") {
+        print!("{HELP}");
+        return Ok(ExitCode::SUCCESS);
+    }
     match command {
         "run" => return run::run(rest),
         "test" => return test::test(rest),

@@ -333,10 +333,8 @@ pub fn created(task: Task, tgid: u32) {
 #[inline(always)]
 pub fn executed(task: Task, tgid: u32, old: u32) {
     if old != tgid {
-        takes_over(tgid, old);
-        let _ = THREADS.remove(&old);
-    }
-    if let Some(clock) = THREADS.get_ptr_mut(&tgid) {
+        takes_over(task, tgid, old);
+    } else if let Some(clock) = THREADS.get_ptr_mut(&tgid) {
         // SAFETY: the running thread's own.
         identify(unsafe { &mut *clock }, task, tgid);
     } else {
@@ -344,19 +342,24 @@ pub fn executed(task: Task, tgid: u32, old: u32) {
     }
 }
 
-/// The thread `old` has its process's id now, and the clock of the one that had
-/// it: the call that it is in is still its own.
+/// The thread `old` has its process's id now; the one that had it has ended. It
+/// begins anew, but for the call that it is in.
 #[inline(always)]
-fn takes_over(tgid: u32, old: u32) {
-    let (Some(clock), Some(before)) = (THREADS.get_ptr_mut(&tgid), THREADS.get_ptr_mut(&old))
-    else {
-        return;
-    };
-    // SAFETY: the running thread's own both; the other one is gone.
-    let (clock, before) = unsafe { (&mut *clock, &*before) };
-    clock.call = before.call;
-    clock.call_start = before.call_start;
-    clock.about = before.about;
+fn takes_over(task: Task, tgid: u32, old: u32) {
+    let call = THREADS.get_ptr_mut(&old).map(|clock| {
+        // SAFETY: the running thread's own.
+        let clock = unsafe { &*clock };
+        (clock.call, clock.call_start, clock.about)
+    });
+    ended(task, old);
+    created(task, tgid);
+    if let (Some((number, start, about)), Some(clock)) = (call, THREADS.get_ptr_mut(&tgid)) {
+        // SAFETY: as above.
+        let clock = unsafe { &mut *clock };
+        clock.call = number;
+        clock.call_start = start;
+        clock.about = about;
+    }
 }
 
 /// A thread ends that the gate does not let through any more.
