@@ -80,6 +80,19 @@ fn by_strace(directory: &Path) -> Result<Counts> {
         };
         // PID call(…) = result, or the same in two lines.
         let line = line.trim_start();
+        // A thread that executes a program has its process's id from then on, which
+        // is told with the call's begin or, when that was told before, by itself.
+        if let Some((begin, to)) = line.split_once(" <pid changed to ") {
+            let to = to.trim_end_matches(" ...>");
+            unfinished.insert(to.to_owned(), begin.to_owned());
+            continue;
+        }
+        if let Some(of) = line.strip_prefix("+++ superseded by execve in pid ") {
+            if let Some(begin) = unfinished.remove(of.trim_end_matches(" +++")) {
+                unfinished.insert(tid.to_owned(), begin);
+            }
+            continue;
+        }
         let whole = if let Some(begin) = line.strip_suffix(" <unfinished ...>") {
             unfinished.insert(tid.to_owned(), begin.to_owned());
             continue;

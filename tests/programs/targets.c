@@ -122,6 +122,14 @@ static void peers(void)
 	close(refused);
 }
 
+static void *execute(void *arguments)
+{
+	char **words = arguments;
+	execl("/nonexistent/program", "program", NULL);
+	execl(words[0], words[0], words[1], "0", NULL);
+	_exit(1);
+}
+
 // The same path in another mount namespace is another file.
 static void elsewhere(const char *directory, char **arguments)
 {
@@ -136,9 +144,10 @@ static void elsewhere(const char *directory, char **arguments)
 	}
 	linger();
 	close(kept);
-	execl("/nonexistent/program", "program", NULL);
-	execl(arguments[0], arguments[0], directory, "0", NULL);
-	_exit(1);
+	// By another thread than the first.
+	pthread_t thread;
+	check(pthread_create(&thread, NULL, execute, arguments) == 0, "pthread_create");
+	pause();
 }
 
 int main(int count, char **arguments)

@@ -75,7 +75,7 @@ const PARTS: &[Part] = &[
     Part {
         name: "program: tp_btf",
         required: false,
-        cost: "no wall time of threads, no stacks of waits, and no network",
+        cost: "no wall time of threads, no stacks of waits, no system calls, and no network",
         remedy: LOCKED,
         attempt: |_| tp_btf("btf_trace_sched_switch"),
     },
