@@ -1,13 +1,15 @@
 //! A program whose CPU time is split in known shares: the profiler must find
 //! the same split, and agree with a profiler that unwinds by other means.
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, process::Command, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tests::{
     folded::{Folded, plain},
     kernel::Loaded,
     measurement::measured,
-    perf, process, profiler, programs,
+    perf,
+    process::Process,
+    profiler, programs,
 };
 
 const FREQUENCY: f64 = 499.0;
@@ -220,8 +222,8 @@ fn lines_are_right_where_there_is_debug_information() -> Result<()> {
 fn a_static_program_is_unwound() -> Result<()> {
     let directory = programs::build()?;
     let scratch = tempfile::tempdir()?;
-    let target = process::Process::spawn(
-        std::process::Command::new(directory.join("shares-static"))
+    let target = Process::spawn(
+        Command::new(directory.join("shares-static"))
             .arg("0")
             .stdout(std::process::Stdio::null()),
     )?;
@@ -239,4 +241,40 @@ fn a_static_program_is_unwound() -> Result<()> {
         &scratch.path().join("x.folded"),
     )?;
     check_complete(&folded)
+}
+
+/// What follows the call that ends a signal's handler is another function, or
+/// none.
+#[test]
+fn a_call_at_the_end_of_its_function_is_unwound() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let target = Process::spawn(&mut Command::new(programs::build()?.join("signals")))?;
+    let folded = profiler::record(
+        &[
+            "--mode",
+            "system",
+            "--pid",
+            &target.pid().to_string(),
+            "--duration",
+            "3",
+            "--frequency",
+            "999",
+            "--sources",
+            "on-cpu",
+        ],
+        &scratch.path().join("x.folded"),
+    )?;
+    let in_return = folded.share(|stack| {
+        let mut frames = stack.frames.iter();
+        frames.any(|frame| frame.contains("sys_rt_sigreturn"))
+    });
+    ensure!(in_return > 2.0, "only {in_return:.1} % is there");
+    let complete = folded.share(|stack| stack.has("main"));
+    println!("{in_return:.1} % in the call, {complete:.2} % of all complete");
+    ensure!(
+        complete >= 99.0,
+        "{complete:.2} % complete: {}",
+        folded.examples(|stack| !stack.has("main"))
+    );
+    Ok(())
 }

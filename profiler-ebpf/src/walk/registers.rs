@@ -28,6 +28,7 @@ const R8: usize = 9;
 const R9: usize = 8;
 /// `regs->orig_ax`: its number, or -1 in an exception.
 const CALL_NUMBER: usize = 15;
+const RCX: usize = 11;
 const RIP: usize = 16;
 const CS: usize = 17;
 const RSP: usize = 19;
@@ -80,7 +81,12 @@ pub fn load(context: &Context<'_>, task: Task, walk: &mut Walk) -> Result<(), Ou
         walk.registers[number as usize & 15] = saved[index & (ROOM - 1)];
     }
     walk.registers[register::RSP as usize] = saved[RSP];
-    walk.pc = saved[RIP];
+    // What follows the instruction that made a system call may be another
+    // function: a signal trampoline ends with it. It leaves that address in rcx
+    // (AMD64 Architecture Programmer's Manual 3, SYSCALL), where a thread that is
+    // about to begin a program or a handler has something else.
+    let calls = saved[CALL_NUMBER] != u64::MAX && saved[RCX] == saved[RIP];
+    walk.pc = saved[RIP].wrapping_sub(u64::from(calls));
     walk.valid = 0xffff;
     Ok(())
 }
