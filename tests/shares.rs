@@ -37,17 +37,9 @@ fn check_against_perf() -> Result<()> {
     let data = scratch.path().join("perf.data");
     // Both at once, on the same run, at rates that do not fall in step.
     let other = perf::start(target.pid(), 397, 10, &data)?;
-    let folded = profiler::record(
-        &[
-            "--mode",
-            "system",
-            "--pid",
-            &target.pid().to_string(),
-            "--duration",
-            "10",
-            "--frequency",
-            "499",
-        ],
+    let folded = profiler::record_process(
+        &target,
+        &["--duration", "10", "--frequency", "499"],
         &scratch.path().join("x.folded"),
     )?;
     let other = perf::finish(other, &data)?;
@@ -227,17 +219,9 @@ fn a_static_program_is_unwound() -> Result<()> {
             .arg("0")
             .stdout(std::process::Stdio::null()),
     )?;
-    let folded = profiler::record(
-        &[
-            "--mode",
-            "system",
-            "--pid",
-            &target.pid().to_string(),
-            "--duration",
-            "4",
-            "--frequency",
-            "499",
-        ],
+    let folded = profiler::record_process(
+        &target,
+        &["--duration", "4", "--frequency", "499"],
         &scratch.path().join("x.folded"),
     )?;
     check_complete(&folded)
@@ -249,12 +233,9 @@ fn a_static_program_is_unwound() -> Result<()> {
 fn a_call_at_the_end_of_its_function_is_unwound() -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let target = Process::spawn(&mut Command::new(programs::build()?.join("signals")))?;
-    let folded = profiler::record(
+    let folded = profiler::record_process(
+        &target,
         &[
-            "--mode",
-            "system",
-            "--pid",
-            &target.pid().to_string(),
             "--duration",
             "3",
             "--frequency",

@@ -107,13 +107,13 @@ mod programs {
     /// registers are saved, and the call's number or what it returns.
     #[btf_tracepoint(function = "sys_enter")]
     pub fn call_enter(context: BtfTracePointContext) -> u32 {
-        syscalls::enter(Saved(context.arg(0)), context.arg(1));
+        syscalls::enter(Saved::typed(context.arg(0)), context.arg(1));
         0
     }
 
     #[btf_tracepoint(function = "sys_exit")]
     pub fn call_return(context: BtfTracePointContext) -> u32 {
-        let (saved, result) = (Saved(context.arg(0)), context.arg(1));
+        let (saved, result) = (Saved::typed(context.arg(0)), context.arg(1));
         sched::call_returns(Context::Within(&context), saved, result);
         0
     }

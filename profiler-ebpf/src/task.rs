@@ -168,7 +168,7 @@ impl Task {
     /// The `struct file` behind descriptor `number` of the running task, 0 for none.
     #[inline(always)]
     pub fn file_of_current(number: u32) -> u64 {
-        // Both helpers are of 5.15 or older.
+        // The helper is older than that (5.11).
         if setting!(has_task_pt_regs) != 0 {
             // SAFETY: has no precondition.
             Task::typed(unsafe { bpf_get_current_task_btf() }).file(number)

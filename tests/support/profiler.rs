@@ -63,6 +63,15 @@ pub fn record(arguments: &[&str], into: &Path) -> Result<Folded> {
     Folded::read(into)
 }
 
+/// The same of one process.
+pub fn record_process(target: &Process, options: &[&str], into: &Path) -> Result<Folded> {
+    let pid = target.pid().to_string();
+    record(
+        &[&["--mode", "system", "--pid", &pid], options].concat(),
+        into,
+    )
+}
+
 /// What a saved recording looks like in a format.
 pub fn render(saved: &Path, format: &str) -> Result<String> {
     render_with(saved, &["--format", format])

@@ -84,8 +84,7 @@ pub fn exit(saved: Saved, result: i64, window: &Window) -> u64 {
     let whole = if is_whole { now - clock.call_start } else { 0 };
     clock.calls[bounded(number as usize / 64, CALL_NUMBERS / 64)] |= 1 << (number % 64);
     add(clock, tid, number, result, part, whole);
-    if setting!(tells_targets) != 0 && clock.about.number == number {
-        clock.about.number = NO_CALL;
+    if setting!(tells_targets) != 0 {
         targets::exit(clock, saved, number, result, [part, whole]);
     }
     clock.last_call = number;

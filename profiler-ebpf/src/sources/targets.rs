@@ -12,8 +12,8 @@ use aya_ebpf::{
     },
 };
 use profiler_ebpf::{
-    ADDRESS_LENGTH, CallAbout, Connection, Counter, MAX_ERRNO, Subject, TARGET_TEXT_LENGTH,
-    TargetKey, TargetKind, TargetUse, ThreadClock, family,
+    ADDRESS_LENGTH, CallAbout, Connection, Counter, MAX_ERRNO, NO_CALL, Subject,
+    TARGET_TEXT_LENGTH, TargetKey, TargetKind, TargetUse, ThreadClock, family,
 };
 
 use super::network::socket::Sock;
@@ -73,7 +73,11 @@ pub fn enter(clock: &mut ThreadClock, saved: Saved, number: u32) {
 
 /// It leaves the call, of whose time a part lies in the window.
 #[inline(always)]
-pub fn exit(clock: &ThreadClock, saved: Saved, number: u32, result: i64, time: [u64; 2]) {
+pub fn exit(clock: &mut ThreadClock, saved: Saved, number: u32, result: i64, time: [u64; 2]) {
+    if clock.about.number != number {
+        return;
+    }
+    clock.about.number = NO_CALL;
     let subject = subject_of(number);
     let Some(key) = target(clock, saved, number, subject, result) else {
         count(Counter::TargetsLost as u32);

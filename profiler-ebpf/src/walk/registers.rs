@@ -2,6 +2,8 @@
 //! walker that knows the order of `struct pt_regs`; another architecture
 //! needs another of these, and its own DWARF numbers in the ABI.
 
+use core::marker::PhantomData;
+
 use aya_ebpf::{
     helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel_buf, bpf_task_pt_regs},
     programs::PerfEventContext,
@@ -11,7 +13,7 @@ use profiler_ebpf::{Outcome, register};
 use super::{Context, Walk};
 use crate::{
     maps::setting,
-    task::{Access, Task, Typed, read},
+    task::{Access, Checked, Task, Typed, read},
 };
 
 /// Words of `struct pt_regs`, arch/x86/include/asm/ptrace.h.
@@ -109,15 +111,29 @@ pub fn in_kernel(perf: &PerfEventContext) -> bool {
     cs & PRIVILEGE_MASK == 0
 }
 
-/// Where the registers are saved of a thread that is in a system call: a pointer
-/// that the verifier knows.
+/// Where the registers are saved of a thread that is in a system call.
 #[derive(Clone, Copy)]
-pub struct Saved(pub u64);
+pub struct Saved<A = Typed>(u64, PhantomData<A>);
 
 impl Saved {
+    /// `pointer` must be one that the verifier knows.
+    #[inline(always)]
+    pub fn typed(pointer: u64) -> Self {
+        Self(pointer, PhantomData)
+    }
+}
+
+impl Saved<Checked> {
+    #[inline(always)]
+    fn at(address: u64) -> Self {
+        Self(address, PhantomData)
+    }
+}
+
+impl<A: Access> Saved<A> {
     #[inline(always)]
     fn word(self, index: usize) -> u64 {
-        Typed::read(self.0, (index * 8) as u32)
+        A::read(self.0, (index * 8) as u32)
     }
 
     /// Whether they are those of 32-bit code.
@@ -138,6 +154,14 @@ impl Saved {
     pub fn number(self) -> u64 {
         self.word(CALL_NUMBER)
     }
+
+    #[inline(always)]
+    fn call(self) -> Call {
+        Call {
+            number: self.number(),
+            arguments: [self.argument(0), self.argument(1)],
+        }
+    }
 }
 
 /// A system call that the running task is in.
@@ -153,25 +177,17 @@ pub struct Call {
 #[inline(always)]
 pub fn call<A: Access>(task: Task<A>) -> Call {
     if setting!(has_task_pt_regs) != 0 {
-        let saved = Saved(known_saved());
-        return Call {
-            number: saved.number(),
-            arguments: [saved.argument(0), saved.argument(1)],
-        };
-    }
-    let saved = saved_by_stack(task.0);
-    let word = |index: usize| read(saved, (index * 8) as u32);
-    Call {
-        number: word(CALL_NUMBER),
-        arguments: [word(RDI), word(RSI)],
+        Saved::typed(known_saved()).call()
+    } else {
+        Saved::at(saved_by_stack(task.0)).call()
     }
 }
 
 /// Its third and fourth arguments.
 #[inline(always)]
 pub fn more_arguments(task: Task) -> [u64; 2] {
-    let saved = saved_at(task);
-    [RDX, R10].map(|index| read(saved, (index * 8) as u32))
+    let saved = Saved::at(saved_at(task));
+    [saved.argument(2), saved.argument(3)]
 }
 
 /// Where the kernel saved the registers when the running task entered it.

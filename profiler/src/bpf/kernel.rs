@@ -364,7 +364,8 @@ impl Kernel {
             .map_err(refused(name))
     }
 
-    /// It stays attached until the program is unloaded, or the link detached.
+    /// Loads and attaches a program of a tracepoint with typed arguments. It stays
+    /// attached until the program is unloaded, or the link detached.
     pub(super) fn attach_typed(
         &mut self,
         name: &'static str,
@@ -372,34 +373,20 @@ impl Kernel {
         btf: &LoaderBtf,
     ) -> Result<BtfTracePointLinkId, KernelError> {
         let program: &mut BtfTracePoint = self.program(name)?;
-        // It may have been attached before.
-        let loaded = match program.fd() {
-            Ok(_) => Ok(()),
-            Err(_) => program.load(tracepoint, btf),
-        };
-        loaded
+        program
+            .load(tracepoint, btf)
             .and_then(|()| program.attach())
             .map_err(refused(name))
     }
 
-    /// Detaches a raw tracepoint, if it is there.
+    /// Detaches a program of a tracepoint, if it is there.
     pub(super) fn detach_tracepoint(&mut self, name: &str) {
-        if let Some(program) = self.ebpf.program_mut(name)
-            && let Ok(program) = <&mut RawTracePoint>::try_from(program)
-        {
-            // It fails when it was not loaded, which is what we want.
-            let _ = program.unload();
-        }
-    }
-
-    /// Detaches a program of `attach_typed`, if it is there.
-    pub(super) fn detach_typed(&mut self, name: &str) {
-        if let Some(program) = self.ebpf.program_mut(name)
-            && let Ok(program) = <&mut BtfTracePoint>::try_from(program)
-        {
-            // It fails when it was not loaded, which is what we want.
-            let _ = program.unload();
-        }
+        // It fails when it was not loaded, which is what we want.
+        let _ = match self.ebpf.program_mut(name) {
+            Some(Program::BtfTracePoint(program)) => program.unload(),
+            Some(Program::RawTracePoint(program)) => program.unload(),
+            _ => return,
+        };
     }
 
     /// It stays attached until the program is unloaded, or the link detached.
@@ -644,12 +631,12 @@ where
         .ok_or(KernelError::Incomplete(name))
 }
 
-/// The kernel does not want a program.
 /// What the kernel says of its types.
 pub(super) fn loader_btf() -> Result<LoaderBtf, KernelError> {
     LoaderBtf::from_sys_fs().map_err(|error| KernelError::Load(error.into()))
 }
 
+/// The kernel does not want a program.
 pub(super) fn refused(name: &'static str) -> impl FnOnce(ProgramError) -> KernelError {
     move |source| KernelError::Program {
         name,

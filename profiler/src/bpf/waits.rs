@@ -46,7 +46,7 @@ impl Kernel {
     /// Detaches the hooks, as far as they are there.
     fn leave_threads(&mut self) {
         for (name, _) in HOOKS {
-            self.detach_typed(name);
+            self.detach_tracepoint(name);
         }
     }
 
