@@ -20,8 +20,8 @@ use tests::{
 /// Whether threads meet at a lock is chance, and so is whether the one that
 /// waits for another finds it ended.
 const CHANCE: &[&str] = &["futex"];
-/// A call that its thread is killed in. The kernel tells that it failed, strace
-/// that the thread is gone.
+/// A call that its thread is killed in, or right before. The kernel tells that it
+/// failed, strace that the thread is gone.
 const LAST: &str = "pause";
 /// Calls whose time is asked for: their naps.
 const NAP: &str = "clock_nanosleep";

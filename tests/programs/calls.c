@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,10 +81,16 @@ static void *thread(void *name)
 	return NULL;
 }
 
+// The thread that the process began with has made all of its calls but the last.
+static atomic_bool waits;
+
 // While the thread that the process began with waits: it is gone then, in the
-// middle of its call, and this one has its id.
+// middle of its call, and this one has its id. Without a call until then: how
+// many of them it takes would be chance.
 static void *execute(void *program)
 {
+	while (!waits) {
+	}
 	execl(program, program, "child", NULL);
 	_exit(1);
 }
@@ -108,6 +116,7 @@ int main(int count, char **arguments)
 	if (child == 0) {
 		pthread_t other;
 		check(pthread_create(&other, NULL, execute, arguments[0]) == 0, "pthread_create");
+		waits = true;
 		pause();
 	}
 	int status;
