@@ -165,8 +165,8 @@ fn lint(_: Option<&str>) -> Result<Vec<Outcome>> {
     )
 }
 
-/// Tests beside the code. Built in the development profile, which optimises
-/// the dependencies; only the binary under test is built for release.
+/// Tests beside the code. Built in the development profile; only the binary under
+/// test is built for release.
 fn unit(filter: Option<&str>) -> Result<Vec<Outcome>> {
     nodes::fetch()?;
     cargo_test(
