@@ -7,19 +7,19 @@ use aya_ebpf::{
 };
 use profiler_ebpf::{
     Backend, Block, CALL_NUMBERS, CacheUse, CallKey, Calls, Connection, Counter, DiskKey,
-    DiskOffsets, DiskUse, Executable, FileKey, FileUse, Gils, InFlight, KNOWN_STATEMENTS,
-    KernelOffsets, MAX_BACKENDS, MAX_CALL_TARGETS, MAX_CALLS, MAX_CONNECTIONS, MAX_DISK_CACHE,
-    MAX_DISK_FILES, MAX_DISK_REQUESTS, MAX_DISK_USES, MAX_EXECUTABLES, MAX_GIL_WAITS, MAX_GILS,
-    MAX_MAPPINGS, MAX_PROCESSES, MAX_PYTHONS, MAX_TABLES, MAX_THREADS, MAX_V8S, MAX_WANTED,
-    Mapping, NetworkCounter, NetworkOffsets, NetworkSettings, NetworkThinning, PAGE_BYTES,
-    ProcessEntry, ProcessKey, PythonRuntime, RING_BYTES, Settings, TargetKey, TargetUse,
-    TextArgument, Thinning, ThreadClock, ThreadTraffic, V8Runtime, Window,
+    DiskOffsets, DiskUse, Executable, FOUND_RULES, FileKey, FileUse, FoundRule, Gils, InFlight,
+    KNOWN_STATEMENTS, KernelOffsets, MAX_BACKENDS, MAX_CALL_TARGETS, MAX_CALLS, MAX_CONNECTIONS,
+    MAX_DISK_CACHE, MAX_DISK_FILES, MAX_DISK_REQUESTS, MAX_DISK_USES, MAX_EXECUTABLES,
+    MAX_GIL_WAITS, MAX_GILS, MAX_MAPPINGS, MAX_PROCESSES, MAX_PYTHONS, MAX_TABLES, MAX_THREADS,
+    MAX_V8S, MAX_WANTED, Mapping, NetworkCounter, NetworkOffsets, NetworkSettings, NetworkThinning,
+    PAGE_BYTES, ProcessEntry, ProcessKey, PythonRuntime, RECORDS_PER_CPU, RING_BYTES, Settings,
+    TargetKey, TargetUse, TextArgument, Thinning, ThreadClock, ThreadTraffic, V8Runtime, Window,
 };
 
 use crate::{
     atomic::add,
     scratch::{PLACES, Place},
-    walk::{RECORD_PLACES, Record},
+    walk::Record,
 };
 
 /// Overwritten by userspace before the programs are loaded.
@@ -167,7 +167,7 @@ pub static COUNTERS: PerCpuArray<u64, { Counter::TOTAL }> = PerCpuArray::new();
 /// Some for hooks in process context, one for the timer interrupt that can hit
 /// during another program's walk.
 #[btf_map]
-pub static RECORDS: PerCpuArray<Record, RECORD_PLACES> = PerCpuArray::new();
+pub static RECORDS: PerCpuArray<Record, RECORDS_PER_CPU> = PerCpuArray::new();
 
 #[btf_map]
 pub static PROCESSES: HashMap<u32, ProcessEntry, MAX_PROCESSES> = HashMap::new();
@@ -175,8 +175,19 @@ pub static PROCESSES: HashMap<u32, ProcessEntry, MAX_PROCESSES> = HashMap::new()
 #[btf_map]
 pub static MAPPINGS: Array<Mapping, MAX_MAPPINGS, { BPF_F_MMAPABLE as usize }> = Array::new();
 
+/// Mapped into memory by nobody, but for each entry to lie in one cache line.
 #[btf_map]
-pub static EXECUTABLES: Array<Executable, MAX_EXECUTABLES> = Array::new();
+pub static EXECUTABLES: Array<Executable, MAX_EXECUTABLES, { BPF_F_MMAPABLE as usize }> =
+    Array::new();
+
+/// For each record of each CPU the rules that walks with it found lately.
+/// Userspace makes room for as many CPUs as there may be.
+#[btf_map]
+pub static FOUND: Array<
+    FoundRule,
+    { RECORDS_PER_CPU * FOUND_RULES as usize },
+    { BPF_F_MMAPABLE as usize },
+> = Array::new();
 
 #[btf_map]
 pub static PYTHONS: Array<PythonRuntime, MAX_PYTHONS> = Array::new();

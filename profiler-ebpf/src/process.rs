@@ -160,5 +160,7 @@ pub const MAX_EXECUTABLES: usize = 1 << 13;
 pub const MAX_TABLES: usize = MAX_EXECUTABLES;
 /// Entries in each of `WANTED_PROCESSES` and `WANTED_CGROUPS`.
 pub const MAX_WANTED: usize = 1 << 14;
+/// Records of each CPU, in which stacks are gathered.
+pub const RECORDS_PER_CPU: usize = 4;
 /// Bytes of the event ring, unless userspace asks for more: 4 MiB.
 pub const RING_BYTES: usize = 1 << 22;

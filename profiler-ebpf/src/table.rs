@@ -175,20 +175,24 @@ impl Rule {
 /// State of an executable slot, [`Executable::state`].
 pub mod state {
     /// Nobody asked for the table yet, or it is being built.
-    pub const NOT_READY: u32 = 0;
-    pub const READY: u32 = 1;
+    pub const NOT_READY: u8 = 0;
+    pub const READY: u8 = 1;
     /// It has no unwind information at all: frame pointers.
-    pub const FRAME_POINTERS: u32 = 2;
+    pub const FRAME_POINTERS: u8 = 2;
     /// It could not be read.
-    pub const UNAVAILABLE: u32 = 3;
+    pub const UNAVAILABLE: u8 = 3;
 }
 
-/// What the walker must know of an executable, by slot, in `EXECUTABLES`.
+/// What the walker must know of an executable, by slot, in `EXECUTABLES`: one
+/// cache line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Executable {
     /// ELF virtual address of the first page; a multiple of [`PAGE_SIZE`].
     pub base: u64,
+    /// ELF virtual addresses of the interpreter's own code: CPython's
+    /// evaluator and its cold part, V8's embedded builtins.
+    pub interpreter: [CodeRange; 2],
     pub page_count: u32,
     /// Block of the first row.
     pub rows_block: u32,
@@ -196,18 +200,39 @@ pub struct Executable {
     pub rules_block: u32,
     /// Its table in `TABLES`; executables of the same contents share one.
     pub table: u32,
+    /// Which contents the table has, as no other ever has: what was found in it
+    /// is kept by this number, see [`FoundRule`].
+    pub generation: u32,
+    /// Description of the interpreter in `PYTHONS` or `V8S`.
+    pub runtime_index: u16,
     /// Of [`crate::interpreter`]: the interpreter that this executable holds.
-    pub runtime: u32,
-    /// Its description in `PYTHONS` or `V8S`.
-    pub runtime_index: u32,
-    /// ELF virtual addresses of the interpreter's own code: CPython's
-    /// evaluator and its cold part, V8's embedded builtins.
-    pub interpreter: [CodeRange; 2],
-    pub reserved: u32,
+    pub runtime: u8,
     /// Of [`state`]. Last, since an entry is replaced under the walker's eyes,
     /// from its start (`array_map_update_elem` in kernel/bpf/arraymap.c): when
     /// it says that the table is ready, all else is there.
-    pub state: u32,
+    pub state: u8,
+}
+
+const _: () = assert!(size_of::<Executable>() == 64);
+
+/// Bytes of code that a [`FoundRule`] is about: a page has a whole number of them.
+pub const CHUNK_BITS: u32 = 6;
+/// Found rules that are kept for each record of a CPU; a power of two.
+pub const FOUND_RULES: u32 = 512;
+
+/// A rule that the walker found lately, kept where the next walk finds it again by
+/// reading one cache line.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct FoundRule {
+    /// ELF virtual address without its lowest [`CHUNK_BITS`].
+    pub chunk: u64,
+    /// [`Executable::generation`] of the table that it is from; 0: none.
+    pub generation: u32,
+    /// Within the chunk, it holds from here up to, not including, `end`.
+    pub start: u16,
+    pub end: u16,
+    pub rule: Rule,
 }
 
 /// From `start` up to, not including, `end`.

@@ -4,10 +4,7 @@ use core::marker::PhantomData;
 
 use aya_ebpf::{
     bindings::task_struct,
-    helpers::{
-        bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel,
-        bpf_probe_read_kernel_buf,
-    },
+    helpers::{bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel},
 };
 use profiler_ebpf::{COMM_LENGTH, Descriptor, KernelOffsets, ProcessKey};
 
@@ -63,6 +60,14 @@ pub fn read<T: Default>(base: u64, offset: u32) -> T {
 }
 
 impl Task<Typed> {
+    /// The running one. Kernels that tell no type of it are before 5.11; those
+    /// before 5.15, see `Settings::has_task_pt_regs`, are taken for such.
+    #[inline(always)]
+    pub fn running() -> Self {
+        // SAFETY: has no precondition.
+        Self::typed(unsafe { bpf_get_current_task_btf() })
+    }
+
     /// `pointer` must be one that the verifier knows.
     #[inline(always)]
     pub fn typed(pointer: *mut task_struct) -> Self {
@@ -151,6 +156,65 @@ impl<A: Access> Task<A> {
         let queue: u64 = A::read(self.0, queue);
         (queue, A::read(queue, throttled))
     }
+
+    /// It has user-space registers and memory of its own.
+    #[inline(always)]
+    pub fn has_user_stack(self) -> bool {
+        let flags: u32 = A::read(self.0, setting!(offsets.task_flags));
+        // Before 6.4 the bit of PF_USER_WORKER meant PF_USED_ASYNC, which only
+        // threads that load modules carry.
+        let mm: u64 = A::read(self.0, setting!(offsets.task_mm));
+        flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER) == 0 && mm != 0
+    }
+
+    #[inline(always)]
+    pub fn leader(self) -> Self {
+        Self(
+            A::read(self.0, setting!(offsets.task_group_leader)),
+            PhantomData,
+        )
+    }
+
+    /// Identity of the process that the task belongs to. `tgid` is passed in
+    /// since callers have it.
+    #[inline(always)]
+    pub fn process_key(self, tgid: u32) -> ProcessKey {
+        ProcessKey {
+            tgid,
+            exec_id: A::read(self.0, setting!(offsets.task_self_exec_id)),
+            start_boottime: A::read(self.leader().0, setting!(offsets.task_start_boottime)),
+        }
+    }
+
+    #[inline(always)]
+    pub fn name(self) -> [u8; COMM_LENGTH] {
+        let words: [u64; COMM_LENGTH / 8] = A::read(self.0, setting!(offsets.task_comm));
+        // SAFETY: of the same size, and any bytes are a name.
+        unsafe { core::mem::transmute(words) }
+    }
+
+    /// Id of the task's cgroup in the version 2 hierarchy.
+    #[inline(always)]
+    pub fn cgroup_v2(self) -> u64 {
+        let css_set: u64 = A::read(self.0, setting!(offsets.task_cgroups));
+        cgroup_id::<A>(A::read(css_set, setting!(offsets.css_set_default_cgroup)))
+    }
+
+    /// Id of its cgroup under the version 1 controller chosen by userspace, 0
+    /// when the host has none.
+    #[inline(always)]
+    pub fn cgroup_v1(self) -> u64 {
+        let subsystem = setting!(cgroup_v1_subsystem);
+        if subsystem == KernelOffsets::ABSENT {
+            return 0;
+        }
+        let css_set: u64 = A::read(self.0, setting!(offsets.task_cgroups));
+        let css: u64 = A::read(
+            css_set,
+            setting!(offsets.css_set_subsystems).wrapping_add(subsystem.wrapping_mul(8)),
+        );
+        cgroup_id::<A>(A::read(css, setting!(offsets.css_cgroup)))
+    }
 }
 
 impl Task {
@@ -168,10 +232,8 @@ impl Task {
     /// The `struct file` behind descriptor `number` of the running task, 0 for none.
     #[inline(always)]
     pub fn file_of_current(number: u32) -> u64 {
-        // The helper is older than that (5.11).
         if setting!(has_task_pt_regs) != 0 {
-            // SAFETY: has no precondition.
-            Task::typed(unsafe { bpf_get_current_task_btf() }).file(number)
+            Task::running().file(number)
         } else {
             Self::current().file(number)
         }
@@ -192,42 +254,9 @@ impl Task {
         read(memory, setting!(offsets.memory_environment_end))
     }
 
-    /// It has user-space registers and memory of its own.
-    #[inline(always)]
-    pub fn has_user_stack(self) -> bool {
-        let flags: u32 = read(self.0, setting!(offsets.task_flags));
-        // Before 6.4 the bit of PF_USER_WORKER meant PF_USED_ASYNC, which only
-        // threads that load modules carry.
-        let mm: u64 = read(self.0, setting!(offsets.task_mm));
-        flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER) == 0 && mm != 0
-    }
-
-    #[inline(always)]
-    pub fn leader(self) -> Self {
-        Self::at(read(self.0, setting!(offsets.task_group_leader)))
-    }
-
     #[inline(always)]
     pub fn parent(self) -> Self {
         Self::at(read(self.0, setting!(offsets.task_parent)))
-    }
-
-    /// Identity of the process that the task belongs to. `tgid` is passed in
-    /// since callers have it.
-    #[inline(always)]
-    pub fn process_key(self, tgid: u32) -> ProcessKey {
-        ProcessKey {
-            tgid,
-            exec_id: read(self.0, setting!(offsets.task_self_exec_id)),
-            start_boottime: read(self.leader().0, setting!(offsets.task_start_boottime)),
-        }
-    }
-
-    #[inline(always)]
-    pub fn name(self, name: &mut [u8; COMM_LENGTH]) {
-        let address = self.0 + setting!(offsets.task_comm) as u64;
-        // SAFETY: the kernel checks the address; the buffer is ours.
-        let _ = unsafe { bpf_probe_read_kernel_buf(address as *const u8, name) };
     }
 
     /// Threads of the process that are still alive, without this one once it
@@ -237,34 +266,11 @@ impl Task {
         let signal: u64 = read(self.0, setting!(offsets.task_signal));
         read(signal, setting!(offsets.signal_live))
     }
-
-    /// Id of the task's cgroup in the version 2 hierarchy.
-    #[inline(always)]
-    pub fn cgroup_v2(self) -> u64 {
-        let css_set: u64 = read(self.0, setting!(offsets.task_cgroups));
-        cgroup_id(read(css_set, setting!(offsets.css_set_default_cgroup)))
-    }
-
-    /// Id of its cgroup under the version 1 controller chosen by userspace, 0
-    /// when the host has none.
-    #[inline(always)]
-    pub fn cgroup_v1(self) -> u64 {
-        let subsystem = setting!(cgroup_v1_subsystem);
-        if subsystem == KernelOffsets::ABSENT {
-            return 0;
-        }
-        let css_set: u64 = read(self.0, setting!(offsets.task_cgroups));
-        let css: u64 = read(
-            css_set,
-            setting!(offsets.css_set_subsystems).wrapping_add(subsystem.wrapping_mul(8)),
-        );
-        cgroup_id(read(css, setting!(offsets.css_cgroup)))
-    }
 }
 
 /// Id of a `struct cgroup`: the inode number of its directory.
 #[inline(always)]
-pub fn cgroup_id(cgroup: u64) -> u64 {
-    let node: u64 = read(cgroup, setting!(offsets.cgroup_kernfs_node));
-    read(node, setting!(offsets.kernfs_node_id))
+pub fn cgroup_id<A: Access>(cgroup: u64) -> u64 {
+    let node: u64 = A::read(cgroup, setting!(offsets.cgroup_kernfs_node));
+    A::read(node, setting!(offsets.kernfs_node_id))
 }

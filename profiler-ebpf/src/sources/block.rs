@@ -27,7 +27,7 @@ use crate::{
         NEW_REQUEST, STACKS_ALLOWED, WANTED_CGROUPS, count, setting,
     },
     scratch::claim,
-    task::{Task, cgroup_id, read},
+    task::{Checked, Task, cgroup_id, read},
     walk::{self, Context, Disk, Told, registers},
 };
 
@@ -322,7 +322,7 @@ fn account(flight: &InFlight, task: Task, kernel_thread: bool) -> Option<u64> {
     // SAFETY: has no precondition.
     usage.residual = u64::from(unsafe { bpf_get_prandom_u32() }) % DISK_PERIOD_BYTES;
     usage.kernel_thread = kernel_thread.into();
-    task.leader().name(&mut usage.process_name);
+    usage.process_name = task.leader().name();
     // The first of its kind stands for itself.
     Some(if period(now, u64::MAX) == 0 {
         0
@@ -401,7 +401,7 @@ fn bio_cgroup(bio: u64) -> u64 {
     if cgroup == 0 || hierarchy != 0 {
         return 0;
     }
-    cgroup_id(cgroup)
+    cgroup_id::<Checked>(cgroup)
 }
 
 /// The file that a request is for. Returns the address of its inode, 0 if it has

@@ -102,6 +102,6 @@ fn cache_of(wanted: Wanted) -> Option<&'static mut CacheUse> {
     // SAFETY: has no precondition.
     cache.cgroup_v2 = unsafe { bpf_get_current_cgroup_id() };
     cache.cgroup_v1 = task.cgroup_v1();
-    task.leader().name(&mut cache.process_name);
+    cache.process_name = task.leader().name();
     Some(cache)
 }

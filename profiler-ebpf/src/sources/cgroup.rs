@@ -7,7 +7,7 @@ use profiler_ebpf::{CGROUP_PATH_LENGTH, CgroupEvent, Counter, EventKind};
 
 use crate::{
     maps::{EVENTS, count, setting},
-    task::{cgroup_id, read},
+    task::{Checked, cgroup_id, read},
 };
 
 /// Arguments of the tracepoint `cgroup_mkdir`: `struct cgroup *` and its path
@@ -20,7 +20,7 @@ pub fn created(cgroup: *const u8, path: *const u8) {
     };
     let root: u64 = read(cgroup as u64, setting!(offsets.cgroup_root));
     let hierarchy: u32 = read(root, setting!(offsets.cgroup_root_hierarchy_id));
-    let id = cgroup_id(cgroup as u64);
+    let id = cgroup_id::<Checked>(cgroup as u64);
     let event = entry.as_mut_ptr();
     // SAFETY: the reservation is as large as the event, and userspace reads
     // only `path_length` bytes of the path.

@@ -7,31 +7,31 @@
 mod native;
 mod python;
 pub mod registers;
+mod rules;
 mod v8;
 
 use aya_ebpf::{
     EbpfContext as _,
     bindings::BPF_RB_NO_WAKEUP,
-    helpers::{
-        bpf_get_current_cgroup_id, bpf_get_smp_processor_id, bpf_get_stack, bpf_ktime_get_ns,
-    },
+    helpers::{bpf_get_smp_processor_id, bpf_get_stack, bpf_ktime_get_ns},
     programs::{BtfTracePointContext, PerfEventContext, RawTracePointContext, TracePointContext},
 };
 use profiler_ebpf::{
     Activity, BLOCKED_KERNEL_FRAMES, Counter, Direction, EventKind, MAX_KERNEL_FRAMES,
-    MAX_USER_FRAMES, MAX_WORDS, Mapping, NO_EXECUTABLE, Outcome, ProcessEntry, SampleHeader,
-    Source, TICK_NS, ThreadClock,
+    MAX_USER_FRAMES, MAX_WORDS, Mapping, NO_EXECUTABLE, Outcome, ProcessEntry, RECORDS_PER_CPU,
+    SampleHeader, Source, TICK_NS, ThreadClock,
 };
 
 use crate::{
     atomic::take_one,
     gate::Wanted,
-    maps::{EVENTS, PROCESSES, RECORDS, count},
+    maps::{EVENTS, PROCESSES, RECORDS, count, setting},
     scratch::{PLACES, try_claim},
+    task::{Access, Task},
 };
 
-/// Of each CPU: those of hooks in process context, and the sampling clock's.
-pub const RECORD_PLACES: usize = PLACES + 1;
+// Those of hooks in process context, and the sampling clock's.
+const _: () = assert!(RECORDS_PER_CPU == PLACES + 1);
 const NO_RECORD: u32 = u32::MAX;
 
 /// Innermost frames of a tracepoint's stack: the program and what calls it,
@@ -135,14 +135,13 @@ impl Returned<'_> {
 }
 
 impl Context<'_> {
-    /// Which records of this CPU the hook may use: from the first, so many.
+    /// Claims one of the records of this CPU that the hook may use. Returns which,
+    /// or one that there is not when all are in use.
     #[inline(always)]
-    fn records(&self) -> (u32, u32) {
+    fn claim(&self) -> u32 {
         match self {
-            Self::Perf(_) => (PLACES as u32, 1),
-            Self::Fault(_) | Self::Syscall(_) | Self::Return(_) | Self::Within(_) => {
-                (0, PLACES as u32)
-            }
+            Self::Perf(_) => claim_if_free(PLACES as u32).unwrap_or(NO_RECORD),
+            Self::Fault(_) | Self::Syscall(_) | Self::Return(_) | Self::Within(_) => claim_record(),
         }
     }
 
@@ -166,26 +165,24 @@ impl Context<'_> {
     }
 }
 
-/// Claims one of the records of this CPU from `first` on. Returns which, or one
-/// that there is not when all are in use.
+/// Claims one of the records for hooks in process context, as above.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn claim_record(first: u32, places: u32) -> u32 {
-    for place in 0..PLACES as u32 {
-        if place >= places {
-            break;
-        }
-        let slot = first.wrapping_add(place);
-        let Some(record) = RECORDS.get_ptr_mut(slot) else {
-            break;
-        };
-        // SAFETY: the map returned it; of what is not ours, only the claims are
-        // looked at.
-        if try_claim(unsafe { &mut (*record).walk.claims }) {
-            return slot;
+pub extern "C" fn claim_record() -> u32 {
+    for slot in 0..PLACES as u32 {
+        if let Some(claimed) = claim_if_free(slot) {
+            return claimed;
         }
     }
     NO_RECORD
+}
+
+#[inline(always)]
+fn claim_if_free(slot: u32) -> Option<u32> {
+    let record = RECORDS.get_ptr_mut(slot)?;
+    // SAFETY: the map returned it; of what is not ours, only the claims are
+    // looked at.
+    try_claim(unsafe { &mut (*record).walk.claims }).then_some(slot)
 }
 
 /// Records the running task's stacks with a weight. Returns the time of the
@@ -211,15 +208,18 @@ pub fn record(
     if let Some(counter) = counter {
         count(counter as u32);
     }
-    let (first, places) = context.records();
-    let slot = claim_record(first, places);
+    let slot = context.claim();
     let Some(record) = RECORDS.get_ptr_mut(slot) else {
         count(Counter::RecordBusy as u32);
         return 0;
     };
     // SAFETY: the map returned the record, and it is claimed.
     let record = unsafe { &mut *record };
-    fill_header(record, wanted, source, weight);
+    let has_user_stack = if setting!(has_task_pt_regs) != 0 {
+        fill_header(record, wanted, Task::running(), source, weight)
+    } else {
+        fill_header(record, wanted, wanted.task, source, weight)
+    };
     // At its exit, a system call's own kernel stack says nothing.
     if matches!(context, Context::Perf(_) | Context::Fault(_)) {
         kernel_stack(&context, record, 0);
@@ -232,7 +232,9 @@ pub fn record(
     {
         blocked_kernel_stack(returned.clock, record);
     }
-    user_stack(&context, wanted, record, slot);
+    if has_user_stack {
+        user_stack(&context, wanted, record, slot);
+    }
     if matches!(source, Source::OnCpu) {
         count(Counter::OUTCOMES + record.header.outcome);
     }
@@ -281,10 +283,17 @@ pub fn record(
     record.header.time
 }
 
+/// `task` is the running one. Returns whether it has a user stack.
 #[inline(always)]
-fn fill_header(record: &mut Record, wanted: Wanted, source: Source, weight: u64) {
+fn fill_header<A: Access>(
+    record: &mut Record,
+    wanted: Wanted,
+    task: Task<A>,
+    source: Source,
+    weight: u64,
+) -> bool {
     let header = &mut record.header;
-    let Wanted { task, tgid, tid } = wanted;
+    let Wanted { tgid, tid, .. } = wanted;
     header.kind = EventKind::Sample as u32;
     header.source = source as u32;
     // SAFETY: these helpers have no precondition.
@@ -293,8 +302,7 @@ fn fill_header(record: &mut Record, wanted: Wanted, source: Source, weight: u64)
     header.weight = weight;
     header.process = task.process_key(tgid);
     header.tid = tid;
-    // SAFETY: has no precondition. One helper instead of four reads.
-    header.cgroup_v2 = unsafe { bpf_get_current_cgroup_id() };
+    header.cgroup_v2 = task.cgroup_v2();
     header.cgroup_v1 = task.cgroup_v1();
     header.outcome = Outcome::NoUserStack as u32;
     header.kernel_frames = 0;
@@ -308,12 +316,14 @@ fn fill_header(record: &mut Record, wanted: Wanted, source: Source, weight: u64)
     header.woken_tid = 0;
     header.device = 0;
     header.reserved = 0;
-    task.name(&mut header.thread_name);
-    if tid == tgid {
-        header.process_name = header.thread_name;
+    let name = task.name();
+    header.thread_name = name;
+    header.process_name = if tid == tgid {
+        name
     } else {
-        task.leader().name(&mut header.process_name);
-    }
+        task.leader().name()
+    };
+    task.has_user_stack()
 }
 
 #[inline(always)]
@@ -353,9 +363,6 @@ fn blocked_kernel_stack(clock: &ThreadClock, record: &mut Record) {
 
 #[inline(always)]
 fn user_stack(context: &Context<'_>, wanted: Wanted, record: &mut Record, slot: u32) {
-    if !wanted.task.has_user_stack() {
-        return;
-    }
     let walk = &mut record.walk;
     let header = &mut record.header;
     walk.exact = 1;

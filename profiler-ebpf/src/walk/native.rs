@@ -1,26 +1,22 @@
 //! One step of a native walk: from a frame to its caller, by the unwind table
 //! of the executable or, where there is none, by the frame pointer.
 //!
-//! The three functions that are not inlined take and return plain numbers, as
+//! The functions that are not inlined take and return plain numbers, as
 //! the verifier of 5.10 asks of global functions.
 
 use aya_ebpf::helpers::bpf_probe_read_user_buf;
 use profiler_ebpf::{
-    Frame, MAX_WORDS, NO_EXECUTABLE, Outcome, PAGE_BITS, PAGES_PER_BLOCK, RULES_PER_BLOCK, Row,
-    Rule, SAVED_REGISTERS, cfa, flag, interpreter, register, saved, state,
+    Frame, MAX_WORDS, NO_EXECUTABLE, Outcome, Rule, SAVED_REGISTERS, cfa, flag, interpreter,
+    register, saved, state,
 };
 
-use super::{Record, Walk, python};
-use crate::maps::{EXECUTABLES, MAPPINGS, RECORDS, TABLES};
+use super::{Record, Walk, python, rules};
+use crate::maps::{EXECUTABLES, MAPPINGS, RECORDS};
 
 pub const CONTINUE: u32 = 0;
 pub const STOP: u32 = 1;
 const NOT_FOUND: u32 = u32::MAX;
 
-const BLOCK_ROWS: u32 = profiler_ebpf::BLOCK_WORDS as u32;
-/// A page has at most 1024 rows: 65 blocks when they start mid-block.
-const BLOCK_STEPS: u32 = 7;
-const ROW_STEPS: u32 = 4;
 const MAPPING_STEPS: u32 = 17;
 
 const CALLEE_SAVED: u32 = 1 << register::RBP
@@ -87,69 +83,6 @@ pub extern "C" fn find_mapping(first: u32, count: u32, address: u64) -> u32 {
     }
 }
 
-/// An index within a block. The compiler knows that it is one and would leave
-/// the mask out, but the verifier of kernels before 6.8 does not see why.
-#[inline(always)]
-fn in_block(index: u32) -> usize {
-    (core::hint::black_box(index) & (BLOCK_ROWS - 1)) as usize
-}
-
-/// Index of the rule for an address: that of the last row at or before
-/// `offset` in `page`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn find_rule(table: u32, page: u32, offset: u32, rows_block: u32) -> u32 {
-    let Some(table) = TABLES.get(table) else {
-        return NOT_FOUND;
-    };
-    let Some(directory) = table.get(page / PAGES_PER_BLOCK) else {
-        return NOT_FOUND;
-    };
-    let entry = ((page % PAGES_PER_BLOCK) * 2) as usize;
-    let (first, count) = (directory[entry & 14], directory[(entry & 14) + 1]);
-    if count == 0 || count > 1 << PAGE_BITS {
-        return NOT_FOUND;
-    }
-    let last = first.wrapping_add(count - 1);
-    let (mut low, mut high) = (first / BLOCK_ROWS, last / BLOCK_ROWS);
-    for _ in 0..BLOCK_STEPS {
-        if low >= high {
-            break;
-        }
-        let middle = low + ((high - low + 1) >> 1);
-        let Some(block) = table.get(rows_block.wrapping_add(middle)) else {
-            return NOT_FOUND;
-        };
-        if Row::unpack(block[0]).offset <= offset {
-            low = middle;
-        } else {
-            high = middle - 1;
-        }
-    }
-    let Some(block) = table.get(rows_block.wrapping_add(low)) else {
-        return NOT_FOUND;
-    };
-    let start = low * BLOCK_ROWS;
-    let mut from = if first > start { first - start } else { 0 };
-    let mut to = if last - start < BLOCK_ROWS {
-        last - start
-    } else {
-        BLOCK_ROWS - 1
-    };
-    for _ in 0..ROW_STEPS {
-        if from >= to {
-            break;
-        }
-        let middle = (from + to + 1) >> 1;
-        if Row::unpack(block[in_block(middle)]).offset <= offset {
-            from = middle;
-        } else {
-            to = middle - 1;
-        }
-    }
-    Row::unpack(block[in_block(from)]).rule
-}
-
 /// Emits the current frame and moves to its caller.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -159,7 +92,7 @@ pub extern "C" fn step(slot: u32) -> u32 {
     };
     // SAFETY: the map returned it, and the caller claimed it.
     let record = unsafe { &mut *record };
-    match advance(record) {
+    match advance(record, slot) {
         Ok(()) => CONTINUE,
         Err(outcome) => stop(record, outcome),
     }
@@ -177,7 +110,8 @@ pub fn stop(record: &mut Record, outcome: Outcome) -> u32 {
 }
 
 #[inline(always)]
-fn advance(record: &mut Record) -> Result<(), Outcome> {
+fn advance(record: &mut Record, slot: u32) -> Result<(), Outcome> {
+    let kept = rules::kept(record.header.cpu, slot);
     let walk = &mut record.walk;
     // A return address may be the first byte of the next function: the call
     // is what the frame is about.
@@ -216,14 +150,15 @@ fn advance(record: &mut Record) -> Result<(), Outcome> {
     let Some(info) = EXECUTABLES.get(executable) else {
         return Err(Outcome::TableUnavailable);
     };
-    if info.runtime == interpreter::V8 && info.interpreter[0].contains(virtual_address) {
+    if u32::from(info.runtime) == interpreter::V8 && info.interpreter[0].contains(virtual_address) {
         let start = info.interpreter[0].start.wrapping_add(walk.mapping.bias);
         let end = info.interpreter[0].end.wrapping_add(walk.mapping.bias);
-        walk.v8.enter_builtins(start, end, info.runtime_index);
+        walk.v8
+            .enter_builtins(start, end, u32::from(info.runtime_index));
         return Ok(());
     }
     let rule = match info.state {
-        state::READY => rule_at(info, virtual_address),
+        state::READY => rules::find(info, virtual_address, kept),
         state::FRAME_POINTERS => None,
         state::UNAVAILABLE => {
             push(record, Frame::pack_native(executable, virtual_address));
@@ -234,7 +169,7 @@ fn advance(record: &mut Record) -> Result<(), Outcome> {
             return Err(Outcome::TableNotReady);
         }
     };
-    if info.runtime == interpreter::PYTHON
+    if u32::from(info.runtime) == interpreter::PYTHON
         && (info.interpreter[0].contains(virtual_address)
             || info.interpreter[1].contains(virtual_address))
     {
@@ -266,6 +201,7 @@ fn leave_evaluator(
     let walk = &mut record.walk;
     let evaluator = Frame::pack_native(walk.mapping.executable, virtual_address);
     let bias = walk.mapping.bias;
+    let index = u32::from(info.runtime_index);
     let low = walk.registers[register::RSP as usize];
     let leaf = python::Leaf::new(walk.exact, rule);
     let left = match rule {
@@ -273,31 +209,10 @@ fn leave_evaluator(
         None => follow_frame_pointer(walk),
     };
     match left {
-        Ok(()) => python::enter(record, low, evaluator, info.runtime_index, bias, leaf),
+        Ok(()) => python::enter(record, low, evaluator, index, bias, leaf),
         Err(_) => push(record, evaluator),
     }
     left
-}
-
-#[inline(always)]
-fn rule_at(info: &profiler_ebpf::Executable, virtual_address: u64) -> Option<&'static Rule> {
-    let relative = virtual_address.wrapping_sub(info.base);
-    let page = relative >> PAGE_BITS;
-    if page >= u64::from(info.page_count) {
-        return None;
-    }
-    let offset = relative as u32 & ((1 << PAGE_BITS) - 1);
-    let index = find_rule(info.table, page as u32, offset, info.rows_block);
-    if index == NOT_FOUND {
-        return None;
-    }
-    let table = TABLES.get(info.table)?;
-    let block = table.get(info.rules_block.wrapping_add(index / RULES_PER_BLOCK))?;
-    let word = ((index % RULES_PER_BLOCK) * 4) as usize & 12;
-    // SAFETY: a rule is 4 words long and starts at word 0, 4, 8 or 12 of a
-    // block of 16; any bit pattern is a rule.
-    let rule = unsafe { &*block.as_ptr().add(word).cast::<Rule>() };
-    (rule.cfa != cfa::NONE).then_some(rule)
 }
 
 #[inline(always)]

@@ -61,34 +61,34 @@ const USER32_CS: u64 = 0x23;
 /// Fills the walk's registers.
 #[inline(always)]
 pub fn load(context: &Context<'_>, task: Task, walk: &mut Walk) -> Result<(), Outcome> {
-    match context {
-        Context::Syscall(_) | Context::Return(_) | Context::Within(_) => load_saved(task, walk)?,
-        Context::Perf(perf) | Context::Fault(perf) => {
-            if !in_kernel(perf) {
-                let interrupted = perf.ctx.cast::<[u64; COUNT]>();
-                for index in 0..COUNT {
-                    // SAFETY: as in `in_kernel`; the index is within both.
-                    walk.entry_registers[index] = unsafe { (*interrupted)[index] };
-                }
-            } else {
-                load_saved(task, walk)?;
-            }
-        }
+    if let Context::Perf(perf) | Context::Fault(perf) = context
+        && !in_kernel(perf)
+    {
+        let interrupted = perf.ctx.cast::<[u64; COUNT]>();
+        // SAFETY: as in `in_kernel`; the index is within it.
+        return begin(walk, |_, index| unsafe { (*interrupted)[index] });
     }
-    let saved = &walk.entry_registers;
-    if saved[CS] == USER32_CS {
+    load_saved(task, walk)?;
+    begin(walk, |walk, index| walk.entry_registers[index & (ROOM - 1)])
+}
+
+/// `saved` tells a word of the `pt_regs` of user space.
+#[inline(always)]
+fn begin(walk: &mut Walk, saved: impl Fn(&Walk, usize) -> u64) -> Result<(), Outcome> {
+    if saved(walk, CS) == USER32_CS {
         return Err(Outcome::Compat32);
     }
     for (index, number) in GENERAL {
-        walk.registers[number as usize & 15] = saved[index & (ROOM - 1)];
+        walk.registers[number as usize & 15] = saved(walk, index);
     }
-    walk.registers[register::RSP as usize] = saved[RSP];
+    walk.registers[register::RSP as usize] = saved(walk, RSP);
     // What follows the instruction that made a system call may be another
     // function: a signal trampoline ends with it. It leaves that address in rcx
     // (AMD64 Architecture Programmer's Manual 3, SYSCALL), where a thread that is
     // about to begin a program or a handler has something else.
-    let calls = saved[CALL_NUMBER] != u64::MAX && saved[RCX] == saved[RIP];
-    walk.pc = saved[RIP].wrapping_sub(u64::from(calls));
+    let next = saved(walk, RIP);
+    let calls = saved(walk, CALL_NUMBER) != u64::MAX && saved(walk, RCX) == next;
+    walk.pc = next.wrapping_sub(u64::from(calls));
     walk.valid = 0xffff;
     Ok(())
 }

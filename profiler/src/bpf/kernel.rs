@@ -20,10 +20,10 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use profiler_ebpf::{
-    Block, CallKey, Calls, Connection, Counter, Executable, Gils, MAX_CALL_TARGETS,
+    Block, CallKey, Calls, Connection, Counter, Executable, FOUND_RULES, Gils, MAX_CALL_TARGETS,
     MAX_CONNECTIONS, MAX_MAPPINGS, MAX_THREADS, Mapping, Outcome, ProcessEntry, PythonRuntime,
-    RING_BYTES, STACKS_PER_WINDOW, Settings, TargetKey, TargetUse, ThreadClock, ThreadTraffic,
-    V8Runtime, Window, gate,
+    RECORDS_PER_CPU, RING_BYTES, STACKS_PER_WINDOW, Settings, TargetKey, TargetUse, ThreadClock,
+    ThreadTraffic, V8Runtime, Window, gate,
 };
 use thiserror::Error;
 
@@ -85,6 +85,8 @@ pub enum KernelError {
     Map(#[from] MapError),
     #[error("BPF map: {0}")]
     Table(#[from] TableError),
+    #[error("how many CPUs there may be is not known: {0}")]
+    Cpus(std::io::Error),
     #[error("cannot sample CPU {cpu}: {source}")]
     Sampler { cpu: u32, source: Box<ProgramError> },
     #[error("the compiled eBPF object has no {0}; rebuild it with `cargo xtask build-bpf`")]
@@ -200,6 +202,12 @@ impl TableSlots {
     }
 }
 
+/// Entries of `FOUND` for all CPUs that there may be.
+fn found_rules() -> Result<u32, KernelError> {
+    let cpus = aya::util::nr_cpus().map_err(|(_, error)| KernelError::Cpus(error))?;
+    Ok((cpus * RECORDS_PER_CPU) as u32 * FOUND_RULES)
+}
+
 pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
     ebpf.take_map(name).ok_or(KernelError::Incomplete(name))
 }
@@ -268,6 +276,7 @@ impl Kernel {
             .map_max_entries("EVENTS", ring_bytes(options))
             .map_max_entries("THREADS", options.threads.max(1))
             .map_max_entries("CALLS", options.calls.max(1))
+            .map_max_entries("FOUND", found_rules()?)
             .map_max_entries(
                 "CALL_TARGETS",
                 if options.targets {

@@ -427,6 +427,7 @@ impl Executables {
             Ok(outcome) => {
                 let mut info = KernelExecutable {
                     table,
+                    generation: self.tables.generation(table),
                     ..outcome.info
                 };
                 executable.unsupported = outcome.runtime.as_ref().and_then(|runtime| {
@@ -435,7 +436,8 @@ impl Executables {
                         .map_err(|error| error.to_string())
                         .err()
                 });
-                executable.v8 = (info.runtime == interpreter::V8).then_some(info.runtime_index);
+                executable.v8 = (u32::from(info.runtime) == interpreter::V8)
+                    .then_some(u32::from(info.runtime_index));
                 let new_state = if info.state == state::FRAME_POINTERS {
                     TableState::FramePointers
                 } else {

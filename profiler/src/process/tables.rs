@@ -42,6 +42,7 @@ pub type Finished = Result<Outcome, String>;
 
 struct Table {
     contents: Contents,
+    generation: u32,
     /// Executables that are walked by it or wait for it.
     users: FxHashSet<ExecutableId>,
     /// `None` while it is being built.
@@ -53,6 +54,8 @@ pub struct Tables {
     by_slot: FxHashMap<u32, Table>,
     by_contents: FxHashMap<Contents, u32>,
     free: Vec<u32>,
+    /// That of the last table.
+    generation: u32,
 }
 
 impl Tables {
@@ -61,6 +64,7 @@ impl Tables {
             by_slot: FxHashMap::default(),
             by_contents: FxHashMap::default(),
             free: (0..MAX_TABLES as u32).rev().collect(),
+            generation: 0,
         }
     }
 
@@ -78,10 +82,12 @@ impl Tables {
         }
         let slot = self.free.pop()?;
         self.by_contents.insert(contents, slot);
+        self.generation += 1;
         self.by_slot.insert(
             slot,
             Table {
                 contents,
+                generation: self.generation,
                 users: FxHashSet::from_iter([user]),
                 finished: None,
             },
@@ -133,6 +139,11 @@ impl Tables {
         self.by_slot.get(&slot)?.finished.as_ref()
     }
 
+    /// Which of all tables that ever were is in the slot, from 1 on; 0 for none.
+    pub fn generation(&self, slot: u32) -> u32 {
+        self.by_slot.get(&slot).map_or(0, |table| table.generation)
+    }
+
     /// Bytes of the tables in the kernel.
     pub fn bytes(&self) -> u64 {
         // Files without a build ID may turn out to be the same.
@@ -167,6 +178,7 @@ mod tests {
         for copy in 1..10 {
             assert_eq!(tables.join(copy, LIBRARY), Some((slot, Progress::Building)));
         }
+        assert_eq!(tables.generation(slot), 1);
         let mut waited = tables.finish(slot, failed());
         waited.sort_unstable();
         assert_eq!(waited, (0..10).collect::<Vec<_>>());
@@ -198,6 +210,7 @@ mod tests {
         let mut tables = Tables::new();
         let (slot, _) = tables.join(0, LIBRARY).expect("room");
         assert!(!tables.leave(slot, 0), "a worker will still write to it");
+        let before = tables.generation(slot);
         assert_eq!(tables.join(1, LIBRARY), Some((slot, Progress::Building)));
         assert!(!tables.leave(slot, 1));
         assert!(tables.finish(slot, failed()).is_empty());
@@ -213,5 +226,10 @@ mod tests {
         assert!(!taken.contains(&slot));
         tables.cleared(slot);
         assert!(others(&mut tables, 1 << 20).contains(&slot));
+        assert_ne!(
+            tables.generation(slot),
+            before,
+            "the walker keeps rules by it"
+        );
     }
 }

@@ -48,14 +48,14 @@ impl Registry {
                 info.runtime_index = index_of(&mut self.pythons, python, MAX_PYTHONS, |index| {
                     kernel.set_python(index, python.runtime)
                 })?;
-                info.runtime = interpreter::PYTHON;
+                info.runtime = interpreter::PYTHON as u8;
                 info.interpreter = python.evaluator;
             }
             Recognised::V8(engine) => {
                 info.runtime_index = index_of(&mut self.v8s, engine, MAX_V8S, |index| {
                     kernel.set_v8(index, engine.runtime)
                 })?;
-                info.runtime = interpreter::V8;
+                info.runtime = interpreter::V8 as u8;
                 info.interpreter = [engine.builtins, CodeRange::default()];
             }
             Recognised::Unsupported(why) => return Err(NotShown::Unsupported(why.clone())),
@@ -78,15 +78,15 @@ fn index_of<Build: PartialEq>(
     build: &Arc<Build>,
     room: usize,
     describe: impl FnOnce(u32) -> Result<(), KernelError>,
-) -> Result<u32, NotShown> {
+) -> Result<u16, NotShown> {
     if let Some(index) = known.iter().position(|other| other == build) {
-        return Ok(index as u32);
+        return Ok(index as u16);
     }
     if known.len() >= room {
         return Err(NotShown::Full(room));
     }
-    let index = known.len() as u32;
-    describe(index)?;
+    let index = known.len() as u16;
+    describe(u32::from(index))?;
     known.push(Arc::clone(build));
     Ok(index)
 }

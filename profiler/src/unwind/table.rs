@@ -26,7 +26,7 @@ pub struct Table {
 impl Table {
     /// The rule for an ELF virtual address; `None` where there is none, which
     /// sends the walker to the frame pointer. The same steps as `find_rule`
-    /// and `rule_at` of the kernel side.
+    /// and `look_up` of the kernel side.
     pub fn find(&self, address: u64) -> Option<Rule> {
         let relative = address.wrapping_sub(self.info.base);
         let page = relative >> PAGE_BITS;

@@ -129,7 +129,7 @@ fn insert(wanted: Wanted, sock: Sock, key: u64, now: u64, complete: impl FnOnce(
     connection.process = task.process_key(tgid);
     connection.cgroup_v2 = task.cgroup_v2();
     connection.cgroup_v1 = task.cgroup_v1();
-    task.leader().name(&mut connection.process_name);
+    connection.process_name = task.leader().name();
     connection.first = now;
     connection.last = now;
     sock.describe(connection);
@@ -218,8 +218,8 @@ fn account_of(wanted: Wanted) -> Option<&'static mut ThreadTraffic> {
     new.process = task.process_key(tgid);
     new.cgroup_v2 = task.cgroup_v2();
     new.cgroup_v1 = task.cgroup_v1();
-    task.name(&mut new.thread_name);
-    task.leader().name(&mut new.process_name);
+    new.thread_name = task.name();
+    new.process_name = task.leader().name();
     new.traffic = [Traffic {
         bytes: 0,
         messages: 0,
