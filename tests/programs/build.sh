@@ -26,6 +26,9 @@ $cc $flags -o "$out/signals" "$here/signals.c"
 $cc $flags -o "$out/memory" "$here/memory.c"
 $cc $flags -o "$out/disk" "$here/disk.c"
 $cc $flags -o "$out/postgres" "$here/postgres.c"
+$cc $flags -fPIC -shared -DFIRST -o "$out/libfirst.so" "$here/replaceable.c"
+$cc $flags -fPIC -shared -DSECOND -o "$out/libsecond.so" "$here/replaceable.c"
+$cc $flags -o "$out/replaced" "$here/replaced.c" -ldl
 $cc $flags -o "$out/work" "$here/work.c"
 $cc $flags -o "$out/embed" "$here/embed.c" -ldl
 cp "$here"/services/* "$out"

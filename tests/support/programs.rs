@@ -69,16 +69,19 @@ pub fn functions(directory: &Path) -> Result<Vec<String>> {
 
 /// Starts `shares` and waits until it burns.
 pub fn shares(directory: &Path) -> Result<Process> {
-    let mut process = Process::spawn(
+    ready(
         Command::new(directory.join("shares"))
             .arg("0")
-            .arg(directory.join("libplugin.so"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped()),
-    )?;
+            .arg(directory.join("libplugin.so")),
+    )
+}
+
+/// Starts a program, and returns when it says that it is ready.
+pub fn ready(command: &mut Command) -> Result<Process> {
+    let mut process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
     let stdout = process.child().stdout.take().context("no output")?;
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;
-    anyhow::ensure!(line == "ready\n", "shares said {line:?}");
+    anyhow::ensure!(line == "ready\n", "{command:?} said {line:?}");
     Ok(process)
 }

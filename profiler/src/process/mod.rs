@@ -8,6 +8,7 @@
 
 mod executables;
 mod image;
+mod mapped;
 mod maps;
 mod ranges;
 mod slots;

@@ -1,6 +1,8 @@
 //! The table of processes: what each maps, kept in step with the kernel side.
 
 use std::{
+    io,
+    os::fd::OwnedFd,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -9,11 +11,12 @@ use profiler_ebpf::{
     Frame, MAX_MAPPINGS, Mapping, NO_EXECUTABLE, Outcome, ProcessEntry, ProcessEvent, ProcessKey,
     Source, ThreadSpecific,
 };
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     ExecutableId, Executables, MapsEntry,
     executables::Found,
+    mapped::MappedCode,
     ranges::{Range, Ranges},
     read_maps, start_ticks, ticks_of,
     workers::{Done, Workers},
@@ -41,6 +44,8 @@ pub struct TableCounts {
     pub mappings_cut: u64,
     /// `PROCESSES` or `MAPPINGS` was full.
     pub full: u64,
+    /// Mappings of code that the kernel could not tell of.
+    pub mappings_untold: u64,
 }
 
 /// What a process maps, shared with its forks.
@@ -61,6 +66,16 @@ struct Process {
     backoff: Duration,
 }
 
+/// A process that is about to be scanned.
+struct Scan {
+    tgid: u32,
+    exec_id: u32,
+    /// What its start must be.
+    start_ticks: Option<u64>,
+    /// When the scan finds nothing new, how long to wait before the next.
+    backoff: Duration,
+}
+
 pub struct ProcessTable {
     processes: FxHashMap<u32, Process>,
     ranges: Ranges,
@@ -68,11 +83,14 @@ pub struct ProcessTable {
     workers: Workers,
     counts: TableCounts,
     last_sweep: Instant,
+    mapped: MappedCode,
+    /// Known processes that have mapped code since they were scanned.
+    changed: FxHashSet<u32>,
 }
 
 impl ProcessTable {
     /// With one worker for each handle.
-    pub fn new(handles: Vec<TableSlots>) -> std::io::Result<Self> {
+    pub fn new(handles: Vec<TableSlots>) -> io::Result<Self> {
         Ok(Self {
             processes: FxHashMap::default(),
             ranges: Ranges::new(MAX_MAPPINGS as u32),
@@ -80,6 +98,8 @@ impl ProcessTable {
             workers: Workers::start(handles)?,
             counts: TableCounts::default(),
             last_sweep: Instant::now(),
+            mapped: MappedCode::new()?,
+            changed: FxHashSet::default(),
         })
     }
 
@@ -150,6 +170,51 @@ impl ProcessTable {
         }
     }
 
+    /// Listens on these CPUs for processes that map code.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell. Code that takes the place of other code is then
+    /// taken for that.
+    pub fn follow_cpus(&mut self, cpus: &[u32]) -> io::Result<()> {
+        self.mapped.follow(cpus)
+    }
+
+    /// Readable when a process has mapped code: [`ProcessTable::refresh`] is due.
+    pub fn mapped(&self) -> &OwnedFd {
+        self.mapped.ready()
+    }
+
+    /// Scans known processes again that have mapped code.
+    pub fn refresh(&mut self, kernel: &mut Kernel) {
+        let (processes, changed) = (&self.processes, &mut self.changed);
+        self.mapped.drain(|tgid| {
+            if processes.contains_key(&tgid) {
+                changed.insert(tgid);
+            }
+        });
+        self.counts.mappings_untold = self.mapped.lost;
+        // A program that starts maps its libraries one after the other.
+        let due: Vec<u32> = changed
+            .extract_if(|tgid| {
+                processes
+                    .get(tgid)
+                    .is_none_or(|process| process.last_scan.elapsed() >= FIRST_BACKOFF)
+            })
+            .collect();
+        for tgid in due {
+            if let Some(process) = self.processes.get(&tgid) {
+                let scan = Scan {
+                    tgid,
+                    exec_id: process.exec_id,
+                    start_ticks: Some(process.start_ticks),
+                    backoff: process.backoff,
+                };
+                self.read(scan, 0, kernel);
+            }
+        }
+    }
+
     /// Wants the table of an executable.
     fn ask(&mut self, id: ExecutableId, demand: u64, kernel: &mut Kernel) {
         if self.executables.ask(id, demand, kernel, &self.workers) {
@@ -175,11 +240,27 @@ impl ProcessTable {
             }
             backoff = (known.backoff * 2).min(MAX_BACKOFF);
         }
+        let scan = Scan {
+            tgid,
+            exec_id,
+            start_ticks: key.map(|key| ticks_of(key.start_boottime)),
+            backoff,
+        };
+        self.read(scan, demand, kernel);
+    }
+
+    fn read(&mut self, scan: Scan, demand: u64, kernel: &mut Kernel) {
+        let Scan {
+            tgid,
+            exec_id,
+            mut backoff,
+            ..
+        } = scan;
         self.counts.scans += 1;
+        // Before: what changes meanwhile is told once more.
+        let now = Instant::now();
         let (started, maps) = match (start_ticks(tgid), read_maps(tgid)) {
-            (Some(ticks), Ok(maps))
-                if key.is_none_or(|key| ticks_of(key.start_boottime) == ticks) =>
-            {
+            (Some(ticks), Ok(maps)) if scan.start_ticks.is_none_or(|known| known == ticks) => {
                 (ticks, maps)
             }
             _ => {

@@ -357,6 +357,16 @@ pub fn notes(
             ),
         );
     }
+    if counts.mappings_untold > 0 {
+        note(
+            NoteKind::Warning,
+            format!(
+                "{} mappings of code were not told of in time: a library that took the place of \
+                 another may be taken for that",
+                counts.mappings_untold
+            ),
+        );
+    }
     if counts.mappings_cut > 0 {
         note(
             NoteKind::Missing,

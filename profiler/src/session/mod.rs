@@ -54,6 +54,8 @@ use sources::Sources;
 
 /// How often the ring is drained when nothing wakes us.
 const TICK: Duration = Duration::from_millis(50);
+/// How soon one program that maps code may wake us after another.
+const MAPPED: Duration = Duration::from_millis(5);
 /// How often CPUs, containers and forgotten processes are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// How often gauges are looked at, as that of connections in use. A prime, so that
@@ -221,6 +223,11 @@ impl Session {
             .map(|_| kernel.table_slots())
             .collect::<Result<_, _>>()?;
         let mut table = ProcessTable::new(handles).context("cannot start threads")?;
+        let mut notes = Vec::new();
+        // Before the first process is scanned, so that what it maps later is told.
+        if let Err(error) = follow_mappings(&mut table) {
+            notes.push(error);
+        }
         for &pid in &options.pids {
             table.prepare(pid, &mut kernel);
         }
@@ -251,7 +258,7 @@ impl Session {
             cpus,
             own_cost,
             limits: Limits::new(options),
-            notes: Vec::new(),
+            notes,
             baseline,
             started: Instant::now(),
             started_unix: unix_time(),
@@ -322,9 +329,9 @@ impl Session {
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut gauges = tokio::time::interval(GAUGES);
         gauges.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let ring = RingFd(self.ring.as_raw_fd());
-        // SAFETY: the ring, and with it the descriptor, outlives the loop.
-        let wake = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }.ok();
+        let wake = wake_of(self.ring.as_raw_fd());
+        let mapped = wake_of(self.table.mapped().as_raw_fd());
+        let mut last_mapped = Instant::now();
         loop {
             tokio::select! {
                 biased;
@@ -340,6 +347,9 @@ impl Session {
                     self.table.install(done, &mut self.kernel);
                 }
                 () = woken(wake.as_ref()) => {}
+                () = woken(mapped.as_ref()), if last_mapped.elapsed() >= MAPPED => {
+                    last_mapped = Instant::now();
+                }
                 _ = tick.tick() => {}
             }
             self.drain(true);
@@ -354,6 +364,9 @@ impl Session {
     fn keep_house(&mut self) {
         if let Err(error) = self.cpus.follow(&mut self.kernel) {
             self.note(NoteKind::Warning, error.to_string());
+        }
+        if let Err(Note { kind, text }) = follow_mappings(&mut self.table) {
+            self.note(kind, text);
         }
         self.table.sweep(&mut self.kernel);
         self.sources
@@ -444,6 +457,8 @@ impl Session {
             event => sources.take(event, keep, kernel, containers, intake),
         };
         ring.drain(BATCH, consume);
+        // After the samples that were walked by what this may replace.
+        table.refresh(kernel);
         kernel.log_messages();
         let answered = self.containers.newly_wanted();
         self.want_cgroups(&wanted);
@@ -546,23 +561,43 @@ fn cpu_model() -> String {
         .unwrap_or_default()
 }
 
-/// The ring's descriptor, lent to the runtime.
-struct RingFd(i32);
+/// Listens for mappings of code on the CPUs that are there now.
+fn follow_mappings(table: &mut ProcessTable) -> Result<(), Note> {
+    let Ok(online) = cpus::online() else {
+        return Ok(());
+    };
+    table.follow_cpus(&online).map_err(|error| Note {
+        kind: NoteKind::Warning,
+        text: format!(
+            "the kernel does not tell which processes map code ({error}): a library that takes \
+             the place of another is taken for that"
+        ),
+    })
+}
 
-impl AsRawFd for RingFd {
+/// A descriptor, lent to the runtime.
+struct Lent(i32);
+
+impl AsRawFd for Lent {
     fn as_raw_fd(&self) -> i32 {
         self.0
     }
 }
 
-/// Returns when the kernel side asks for attention.
-async fn woken(ring: Option<&AsyncFd<RingFd>>) {
-    match ring {
-        Some(ring) => match ring.readable().await {
+/// To be woken when there is something to read. `None` if that cannot be had: the
+/// timer alone looks then. The descriptor must outlive it.
+fn wake_of(descriptor: i32) -> Option<AsyncFd<Lent>> {
+    // SAFETY: the session, which is recording, holds the descriptor.
+    unsafe { AsyncFd::register_with_interest(Lent(descriptor), Interest::READABLE) }.ok()
+}
+
+/// Returns when there is something to read.
+async fn woken(descriptor: Option<&AsyncFd<Lent>>) {
+    match descriptor {
+        Some(descriptor) => match descriptor.readable().await {
             Ok(mut ready) => ready.clear_ready(),
             Err(_) => std::future::pending().await,
         },
-        // The timer alone drains the ring then.
         None => std::future::pending().await,
     }
 }

@@ -1,0 +1,36 @@
+// Uses one library and then another in its place, for half a second of CPU time
+// each: replaced FIRST.so SECOND.so. Says "ready" once both were at the same
+// address, ends with 1 when they are not.
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+
+int main(int count, char **arguments)
+{
+    // What lies above the frames of the libraries.
+    volatile char zeros[1 << 14] = {0};
+    void *base = NULL;
+    for (int round = 0; count == 3; round++) {
+        void *library = dlopen(arguments[1 + round % 2], RTLD_NOW);
+        if (!library) {
+            fprintf(stderr, "%s\n", dlerror());
+            return 1;
+        }
+        void (*work)(double) = (void (*)(double))dlsym(library, "work");
+        Dl_info info;
+        if (!work || !dladdr((void *)work, &info))
+            return 1;
+        if (round > 0 && info.dli_fbase != base) {
+            fprintf(stderr, "at %p and %p\n", base, info.dli_fbase);
+            return 1;
+        }
+        base = info.dli_fbase + zeros[round % sizeof zeros];
+        work(0.5);
+        dlclose(library);
+        if (round == 1) {
+            puts("ready");
+            fflush(stdout);
+        }
+    }
+    return 2;
+}

@@ -1,0 +1,64 @@
+//! A library is unloaded, and another one loaded in its place: what the profiler
+//! knew of the address is wrong from then on, and no walk fails that would say so.
+use std::process::Command;
+
+use anyhow::Result;
+use tests::{
+    folded::{Folded, Stack},
+    measurement::measured,
+    process::Process,
+    profiler, programs,
+};
+
+/// Percent of the weight that may be of the moments in which the profiler does not
+/// know yet, some 20 ms in each half second; of one that never knows it is half.
+const LATE: f64 = 15.0;
+/// Points by which either library may be off its half, for that and because one of
+/// their 20 turns may be cut off.
+const SHARE_ERROR: f64 = 12.0;
+
+#[test]
+fn a_library_in_the_place_of_another() -> Result<()> {
+    measured(check)
+}
+
+fn check() -> Result<()> {
+    let directory = programs::build()?;
+    let scratch = tempfile::tempdir()?;
+    let target: Process = programs::ready(
+        Command::new(directory.join("replaced"))
+            .arg(directory.join("libfirst.so"))
+            .arg(directory.join("libsecond.so")),
+    )?;
+    let mut folded = profiler::record_process(
+        &target,
+        &["--duration", "10", "--frequency", "499"],
+        &scratch.path().join("x.folded"),
+    )?;
+    folded.keep(|stack| stack.has("burn"));
+    for (name, other) in [
+        ("inner_first", "inner_second"),
+        ("inner_second", "inner_first"),
+    ] {
+        let share = folded.share(|stack| whole(stack, name) && !stack.has(other));
+        println!("{name} {share:.1} %");
+        assert!(
+            (share - 50.0).abs() <= SHARE_ERROR,
+            "{name} has {share:.1} %"
+        );
+    }
+    let right = |stack: &Stack| whole(stack, "inner_first") || whole(stack, "inner_second");
+    let late = folded.share(|stack| !right(stack));
+    println!("{late:.2} % late");
+    assert!(late <= LATE, "{late:.2} %:{}", examples(&folded, right));
+    Ok(())
+}
+
+/// What called it, one after the other.
+fn whole(stack: &Stack, inner: &str) -> bool {
+    stack.has("main") && stack.has("work") && stack.has(inner)
+}
+
+fn examples(folded: &Folded, right: impl Fn(&Stack) -> bool) -> String {
+    folded.examples(|stack| !right(stack))
+}
