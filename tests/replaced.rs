@@ -3,12 +3,7 @@
 use std::process::Command;
 
 use anyhow::Result;
-use tests::{
-    folded::{Folded, Stack},
-    measurement::measured,
-    process::Process,
-    profiler, programs,
-};
+use tests::{folded::Stack, measurement::measured, profiler, programs};
 
 /// Percent of the weight that may be of the moments in which the profiler does not
 /// know yet, some 20 ms in each half second; of one that never knows it is half.
@@ -25,7 +20,7 @@ fn a_library_in_the_place_of_another() -> Result<()> {
 fn check() -> Result<()> {
     let directory = programs::build()?;
     let scratch = tempfile::tempdir()?;
-    let target: Process = programs::ready(
+    let target = programs::ready(
         Command::new(directory.join("replaced"))
             .arg(directory.join("libfirst.so"))
             .arg(directory.join("libsecond.so")),
@@ -50,15 +45,12 @@ fn check() -> Result<()> {
     let right = |stack: &Stack| whole(stack, "inner_first") || whole(stack, "inner_second");
     let late = folded.share(|stack| !right(stack));
     println!("{late:.2} % late");
-    assert!(late <= LATE, "{late:.2} %:{}", examples(&folded, right));
+    let examples = folded.examples(|stack| !right(stack));
+    assert!(late <= LATE, "{late:.2} %:{examples}");
     Ok(())
 }
 
 /// What called it, one after the other.
 fn whole(stack: &Stack, inner: &str) -> bool {
     stack.has("main") && stack.has("work") && stack.has(inner)
-}
-
-fn examples(folded: &Folded, right: impl Fn(&Stack) -> bool) -> String {
-    folded.examples(|stack| !right(stack))
 }

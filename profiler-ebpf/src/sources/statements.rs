@@ -328,7 +328,6 @@ fn tell_turn(backend: &Backend) {
         (*event).cgroup_v2 = backend.cgroup_v2;
         (*event).cgroup_v1 = backend.cgroup_v1;
         (*event).turn = backend.turn;
-        (*event).process_name = [0; profiler_ebpf::COMM_LENGTH];
         (*event).process_name = Task::current().name();
     }
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));

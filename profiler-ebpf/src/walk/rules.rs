@@ -2,9 +2,9 @@
 //! rules that were found lately.
 //!
 //! Most frames of a stack were in the one before too, but 10 ms later little of
-//! what the table's lookup reads is still in the CPU's caches: its seven or eight
-//! cache lines, each in another page of memory, are most of what a frame costs.
-//! A rule that was found before takes one.
+//! what the table's lookup reads is still in the CPU's caches: up to eight cache
+//! lines in several pages of memory, which are most of what a frame costs. A rule
+//! that was found before takes one line.
 
 use profiler_ebpf::{
     CHUNK_BITS, Executable, FOUND_RULES, FoundRule, PAGE_BITS, PAGES_PER_BLOCK, RECORDS_PER_CPU,

@@ -21,7 +21,7 @@ pub use kernel::{Gate, Kernel, KernelError, KernelOptions, ProgramRun, TableSlot
 pub use network::NetworkLimits;
 pub use offsets::OffsetsError;
 pub use statements::{HOOKS as STATEMENT_HOOKS, STATUS as STATEMENT_STATUS};
-pub use tables::{TableError, TableMemory};
+pub use tables::{SharedArray, TableError, TableMemory};
 
 /// A value of the ABI, as aya copies it into and out of maps.
 ///

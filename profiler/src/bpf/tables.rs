@@ -59,7 +59,8 @@ impl TableMemory {
     }
 }
 
-/// The memory of an array map, writable from here while programs read it.
+/// Memory that the kernel shares: of an array map, writable from here while programs
+/// read it, or the records of a perf event.
 pub struct SharedArray<T> {
     start: NonNull<T>,
     length: usize,
@@ -70,7 +71,7 @@ unsafe impl<T: Send> Send for SharedArray<T> {}
 
 impl<T: Copy> SharedArray<T> {
     /// Maps an array map of `length` entries of `T`, made with
-    /// `BPF_F_MMAPABLE`.
+    /// `BPF_F_MMAPABLE`, or as much of what else has this descriptor.
     pub fn new(map: impl AsFd, length: usize) -> io::Result<Self> {
         // Entries of a mmapable array lie 8 bytes apart or a multiple of it.
         assert_eq!(size_of::<T>() % 8, 0, "entry size of a mapped array");
@@ -90,6 +91,11 @@ impl<T: Copy> SharedArray<T> {
             Some(start) if address != libc::MAP_FAILED => Ok(Self { start, length }),
             _ => Err(io::Error::last_os_error()),
         }
+    }
+
+    /// Its first entry. What the kernel writes meanwhile is the caller's to know.
+    pub fn as_ptr(&self) -> *mut T {
+        self.start.as_ptr()
     }
 
     /// Copies `entries` to `first` and the entries behind it.

@@ -6,10 +6,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
-    ptr::NonNull,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -18,8 +16,10 @@ use perf_event_open_sys::bindings::{
     PERF_TYPE_SOFTWARE, perf_event_attr, perf_event_mmap_page,
 };
 
+use crate::bpf::SharedArray;
+
 /// Of records of one CPU, a power of two: some hundreds.
-const RING_BYTES: usize = 1 << 16;
+const RING_WORDS: usize = 1 << 13;
 /// `perf_event_header`: type, miscellaneous, size.
 const HEADER_BYTES: u64 = 8;
 /// In a record of a mapping: process, and where the file's name begins
@@ -107,15 +107,13 @@ fn owned(descriptor: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
-/// Records of one CPU: a page that says how far they are, and the records.
+/// Records of one CPU.
 struct Ring {
-    event: File,
-    start: NonNull<u8>,
-    page: usize,
+    event: OwnedFd,
+    /// In words: a page that says how far they are, and the records.
+    memory: SharedArray<u64>,
+    page_words: usize,
 }
-
-// SAFETY: it owns its mapping; nothing is tied to a thread.
-unsafe impl Send for Ring {}
 
 impl Ring {
     fn open(cpu: u32) -> io::Result<Self> {
@@ -137,31 +135,18 @@ impl Ring {
                 u64::from(PERF_FLAG_FD_CLOEXEC) as _,
             )
         })?;
-        let page = rustix::param::page_size();
-        // SAFETY: a fresh shared mapping.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                page + RING_BYTES,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                event.as_raw_fd(),
-                0,
-            )
-        };
-        match NonNull::new(address.cast()) {
-            Some(start) if address != libc::MAP_FAILED => Ok(Self {
-                event: event.into(),
-                start,
-                page,
-            }),
-            _ => Err(io::Error::last_os_error()),
-        }
+        let page_words = rustix::param::page_size() / size_of::<u64>();
+        let memory = SharedArray::new(&event, page_words + RING_WORDS)?;
+        Ok(Self {
+            event,
+            memory,
+            page_words,
+        })
     }
 
     /// Returns how many records were lost.
     fn drain(&mut self, mapped: &mut impl FnMut(u32)) -> u64 {
-        let control = self.start.cast::<perf_event_mmap_page>().as_ptr();
+        let control = self.memory.as_ptr().cast::<perf_event_mmap_page>();
         // SAFETY: the first page of the mapping holds the two, aligned. Only the
         // kernel writes the first, only we the second.
         let (head, tail) = unsafe {
@@ -201,23 +186,10 @@ impl Ring {
 
     /// Records begin at multiples of 8 bytes, so no word is in two pieces.
     fn word(&self, position: u64) -> u64 {
-        let offset = position as usize & (RING_BYTES - 1) & !7;
-        // SAFETY: within the mapping behind its first page, and aligned; the kernel
-        // does not write there until the tail has passed it.
-        unsafe {
-            self.start
-                .as_ptr()
-                .add(self.page + offset)
-                .cast::<u64>()
-                .read()
-        }
-    }
-}
-
-impl Drop for Ring {
-    fn drop(&mut self) {
-        // SAFETY: the mapping of `open`, which nobody uses any more.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.page + RING_BYTES) };
+        let index = (position as usize / size_of::<u64>()) & (RING_WORDS - 1);
+        // SAFETY: within the memory, behind its first page; the kernel does not write
+        // there until the tail has passed it.
+        unsafe { self.memory.as_ptr().add(self.page_words + index).read() }
     }
 }
 

@@ -46,10 +46,7 @@ pub struct Cpus {
 
 impl Cpus {
     /// Attaches to CPUs that came, lets go of those that went.
-    pub fn follow(&mut self, kernel: &mut Kernel) -> Result<(), KernelError> {
-        let Ok(online) = online() else {
-            return Ok(());
-        };
+    pub fn follow(&mut self, online: &[u32], kernel: &mut Kernel) -> Result<(), KernelError> {
         let now = Instant::now();
         self.since.retain(|&(cpu, since)| {
             let stays = online.contains(&cpu);
@@ -59,7 +56,7 @@ impl Cpus {
             }
             stays
         });
-        for cpu in online {
+        for &cpu in online {
             if !self.since.iter().any(|&(known, _)| known == cpu) {
                 kernel.start_sampling(cpu)?;
                 self.since.push((cpu, Instant::now()));

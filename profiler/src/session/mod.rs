@@ -223,10 +223,12 @@ impl Session {
             .map(|_| kernel.table_slots())
             .collect::<Result<_, _>>()?;
         let mut table = ProcessTable::new(handles).context("cannot start threads")?;
+        // Without them, housekeeping tries again.
+        let online = cpus::online().unwrap_or_default();
         let mut notes = Vec::new();
         // Before the first process is scanned, so that what it maps later is told.
-        if let Err(error) = follow_mappings(&mut table) {
-            notes.push(error);
+        if let Err(error) = table.follow_cpus(&online) {
+            notes.push(untold(&error));
         }
         for &pid in &options.pids {
             table.prepare(pid, &mut kernel);
@@ -240,7 +242,7 @@ impl Session {
             }
         });
         let mut cpus = Cpus::default();
-        cpus.follow(&mut kernel)?;
+        cpus.follow(&online, &mut kernel)?;
         let baseline = Baseline::take(&kernel)?;
         Ok(Self {
             pids: options
@@ -362,11 +364,14 @@ impl Session {
     }
 
     fn keep_house(&mut self) {
-        if let Err(error) = self.cpus.follow(&mut self.kernel) {
-            self.note(NoteKind::Warning, error.to_string());
-        }
-        if let Err(Note { kind, text }) = follow_mappings(&mut self.table) {
-            self.note(kind, text);
+        if let Ok(online) = cpus::online() {
+            if let Err(error) = self.cpus.follow(&online, &mut self.kernel) {
+                self.note(NoteKind::Warning, error.to_string());
+            }
+            if let Err(error) = self.table.follow_cpus(&online) {
+                let Note { kind, text } = untold(&error);
+                self.note(kind, text);
+            }
         }
         self.table.sweep(&mut self.kernel);
         self.sources
@@ -561,18 +566,15 @@ fn cpu_model() -> String {
         .unwrap_or_default()
 }
 
-/// Listens for mappings of code on the CPUs that are there now.
-fn follow_mappings(table: &mut ProcessTable) -> Result<(), Note> {
-    let Ok(online) = cpus::online() else {
-        return Ok(());
-    };
-    table.follow_cpus(&online).map_err(|error| Note {
+/// Mappings of code are not told of.
+fn untold(error: &std::io::Error) -> Note {
+    Note {
         kind: NoteKind::Warning,
         text: format!(
             "the kernel does not tell which processes map code ({error}): a library that takes \
              the place of another is taken for that"
         ),
-    })
+    }
 }
 
 /// A descriptor, lent to the runtime.
