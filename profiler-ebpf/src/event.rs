@@ -449,10 +449,17 @@ pub enum Counter {
     StatementsLost = 20,
     /// Reports of backends that found the table of them full.
     BackendsLost = 21,
+    /// Kernel stacks that were walked by the kernel's own unwinder, since our walk
+    /// of them did not reach their end.
+    KernelStacksHandedOver = 22,
+    /// Kernel stacks that were walked by both.
+    KernelStacksCompared = 23,
+    /// Those of them that differed.
+    KernelStacksDifferent = 24,
 }
 
 impl Counter {
-    pub const COUNT: usize = 22;
+    pub const COUNT: usize = 25;
     /// Outcomes of the sampling clock's stacks are counted behind the named
     /// counters.
     pub const OUTCOMES: u32 = Self::COUNT as u32;

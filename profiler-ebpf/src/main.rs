@@ -33,7 +33,8 @@ mod programs {
     use crate::{
         maps::{network_setting, setting},
         sources::{
-            block, cache, cgroup, cpu, gil, lifecycle, memory, network, sched, statements, syscalls,
+            block, cache, cgroup, cpu, gil, kernel, lifecycle, memory, network, sched, statements,
+            syscalls,
         },
         task::Task,
         walk::{Context, registers::Saved},
@@ -43,6 +44,13 @@ mod programs {
     pub fn on_cpu(context: PerfEventContext) -> u32 {
         cpu::sample(&context);
         0
+    }
+
+    /// Attached nowhere: userspace runs it, to read the data by which the kernel's
+    /// stacks are walked.
+    #[raw_tracepoint]
+    pub fn kernel_read(context: RawTracePointContext) -> u32 {
+        kernel::read_piece(context.arg(0))
     }
 
     #[raw_tracepoint(tracepoint = "sched_process_exec")]

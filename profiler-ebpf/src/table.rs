@@ -83,6 +83,10 @@ pub mod cfa {
     /// multiplication. A walker that does not follow it must stop, as for
     /// `UNSUPPORTED`.
     pub const INDEXED: u8 = 7;
+    /// Kernel code only: where it was entered, or interrupted. A `struct pt_regs`
+    /// begins at `register + offset`; of one that was saved in part, with
+    /// `saved[0]` of `SAME`, only what the CPU itself saves is there.
+    pub const ENTRY: u8 = 8;
 }
 
 /// Registers by their DWARF numbers (System V AMD64 psABI 1.0, figure 3.36).
@@ -134,6 +138,9 @@ pub mod flag {
     pub const FRAME_SLOTS: u8 = 0x3f;
     /// The return address is in the register numbered `return_slot`.
     pub const RETURN_REGISTER: u8 = 0x80;
+
+    /// Kernel code only: the caller is where it was interrupted, not behind a call.
+    pub const INTERRUPTED: u8 = 0x40;
 
     /// Those that the walker follows. Without `FRAME_SLOTS` such a register is
     /// written as lost, without `RETURN_REGISTER` the rule as unsupported.
@@ -214,6 +221,11 @@ pub struct Executable {
 }
 
 const _: () = assert!(size_of::<Executable>() == 64);
+
+/// The slot of the running kernel in `EXECUTABLES`, and of its table in `TABLES`.
+pub const KERNEL_SLOT: u32 = 0;
+/// Its table's [`Executable::generation`], which no other gets.
+pub const KERNEL_GENERATION: u32 = u32::MAX;
 
 /// Bytes of code that a [`FoundRule`] is about: a page has a whole number of them.
 pub const CHUNK_BITS: u32 = 6;

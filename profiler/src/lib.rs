@@ -4,6 +4,7 @@ pub mod compare;
 pub mod containers;
 pub mod doctor;
 pub mod elf;
+pub mod kallsyms;
 pub mod options;
 pub mod output;
 pub mod own_cost;

@@ -259,7 +259,14 @@ fn check(console: &str, with_profiler: bool) -> Result<String> {
         .and_then(|(_, rest)| rest.lines().next())
         .context("it did not name its kernel")?;
     let mut said = vec![version.to_owned()];
-    for program in ["shares-static", "shares", "waits", "disk", "statements"] {
+    for program in [
+        "shares-static",
+        "shares",
+        "waits",
+        "kernel",
+        "disk",
+        "statements",
+    ] {
         let begin = format!("=== begin {program}\n");
         let end = format!("=== end {program} ");
         let (_, rest) = console
@@ -270,10 +277,10 @@ fn check(console: &str, with_profiler: bool) -> Result<String> {
             .with_context(|| format!("no end of {program}"))?;
         let code = rest.lines().next().unwrap_or_default().trim();
         if !with_profiler {
-            let name = if program == "statements" {
-                "postgres"
-            } else {
-                program
+            let name = match program {
+                "statements" => "postgres",
+                "kernel" => "dd",
+                program => program,
             };
             if code != name {
                 bail!("{program} did not run: {code}");
@@ -289,6 +296,10 @@ fn check(console: &str, with_profiler: bool) -> Result<String> {
         }
         if program == "waits" {
             said.push(waits(text)?);
+            continue;
+        }
+        if program == "kernel" {
+            said.push(kernel_stacks(text, version)?);
             continue;
         }
         if program == "disk" {
@@ -326,6 +337,41 @@ impl std::fmt::Display for Measured {
 }
 
 impl std::error::Error for Measured {}
+
+/// The walker of kernel stacks agrees with the kernel's own wherever it is used: on
+/// kernels from 6.4 on.
+fn kernel_stacks(text: &str, version: &str) -> Result<String> {
+    let number = |name: &str| -> Result<u64> {
+        text.lines()
+            .filter_map(|line| line.trim().strip_prefix('"')?.split_once("\": "))
+            .find(|(key, _)| *key == name)
+            .and_then(|(_, value)| value.trim_end_matches(',').parse().ok())
+            .with_context(|| format!("no {name}"))
+    };
+    let compared = number("kernel_stacks_compared")?;
+    let different = number("kernel_stacks_different")?;
+    let handed_over = number("kernel_stacks_handed_over")?;
+    if different != 0 {
+        bail!("{different} of {compared} kernel stacks are not as the kernel tells them");
+    }
+    let mut numbers = version
+        .split(['.', '-'])
+        .map(|part| part.parse().unwrap_or(0));
+    let (major, minor): (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if (major, minor) < (6, 4) {
+        if compared + handed_over != 0 {
+            bail!("kernel stacks were walked by data of another layout");
+        }
+        return Ok("kernel stacks left to it".to_owned());
+    }
+    // Of the samples, one in 64 is compared.
+    if compared < 8 || handed_over > compared * 64 / 20 {
+        bail!(Measured(format!(
+            "only {compared} kernel stacks were compared, {handed_over} handed over"
+        )));
+    }
+    Ok(format!("{compared} kernel stacks as the kernel tells them"))
+}
 
 /// Where threads of the program of the same name wait, and why.
 const WAITS: &[(&str, &str)] = &[

@@ -10,6 +10,7 @@ pub mod cache;
 pub mod cgroup;
 pub mod cpu;
 pub mod gil;
+pub mod kernel;
 pub mod lifecycle;
 pub mod memory;
 pub mod network;

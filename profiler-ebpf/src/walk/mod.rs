@@ -4,6 +4,7 @@
 //! global functions (5.6), and not again for every frame. So the loop below
 //! has no tail calls, and its length is a constant of ours.
 
+mod kernel;
 mod native;
 mod python;
 pub mod registers;
@@ -64,7 +65,8 @@ pub struct Walk {
     pub v8: v8::V8,
     /// By which a hook has the record for itself, see `scratch`.
     pub claims: u32,
-    pub reserved2: u32,
+    /// Kernel stacks that were walked with this record.
+    pub kernel_stacks: u32,
 }
 
 #[repr(C)]
@@ -145,15 +147,6 @@ impl Context<'_> {
         }
     }
 
-    /// Whether the hook found the task in the kernel.
-    #[inline(always)]
-    fn in_kernel(&self) -> bool {
-        match self {
-            Self::Perf(context) | Self::Fault(context) => registers::in_kernel(context),
-            Self::Syscall(_) | Self::Return(_) | Self::Within(_) => true,
-        }
-    }
-
     #[inline(always)]
     fn as_ptr(&self) -> *mut core::ffi::c_void {
         match self {
@@ -221,7 +214,10 @@ pub fn record(
         fill_header(record, wanted, wanted.task, source, weight)
     };
     // At its exit, a system call's own kernel stack says nothing.
-    if matches!(context, Context::Perf(_) | Context::Fault(_)) {
+    if let Context::Perf(perf) | Context::Fault(perf) = &context
+        && registers::in_kernel(perf)
+        && !kernel::walk(perf, record, slot)
+    {
         kernel_stack(&context, record, 0);
     }
     if matches!(source, Source::Disk) {
@@ -328,10 +324,6 @@ fn fill_header<A: Access>(
 
 #[inline(always)]
 fn kernel_stack(context: &Context<'_>, record: &mut Record, skipped: u64) {
-    // The helper would say so too, but not for nothing.
-    if !context.in_kernel() {
-        return;
-    }
     // SAFETY: the kernel writes at most the size given into the record.
     let bytes = unsafe {
         bpf_get_stack(
@@ -361,10 +353,12 @@ fn blocked_kernel_stack(clock: &ThreadClock, record: &mut Record) {
     record.header.kernel_frames = frames;
 }
 
+/// `record` is the one in `slot`; a pointer for the reason told at [`kernel::walk`].
 #[inline(always)]
-fn user_stack(context: &Context<'_>, wanted: Wanted, record: &mut Record, slot: u32) {
-    let walk = &mut record.walk;
-    let header = &mut record.header;
+fn user_stack(context: &Context<'_>, wanted: Wanted, record: *mut Record, slot: u32) {
+    // SAFETY: the caller claimed the record; no step runs before `user_frames`, and
+    // these are not used from there on.
+    let (walk, header) = unsafe { (&mut (*record).walk, &mut (*record).header) };
     walk.exact = 1;
     walk.by_frame_pointer = 0;
     walk.mapping = Mapping::default();
@@ -390,10 +384,28 @@ fn user_stack(context: &Context<'_>, wanted: Wanted, record: &mut Record, slot: 
     walk.mapping_count = entry.mapping_count;
     walk.python.begin(entry.thread_specific);
     walk.v8.begin(entry.v8);
+    user_frames(slot);
+    // SAFETY: as above; the walk has ended.
+    let record = unsafe { &mut *record };
+    if record.header.outcome == Outcome::RootReached as u32 {
+        python::finish(record);
+    }
+}
+
+/// All steps, see [`kernel::kernel_frames`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn user_frames(slot: u32) -> u32 {
+    let Some(record) = RECORDS.get_ptr_mut(slot) else {
+        return native::STOP;
+    };
     for _ in 0..MAX_USER_FRAMES {
-        let next = if record.walk.v8.next != 0 {
+        // SAFETY: the map returned it, and the caller claimed it. The steps find it
+        // by themselves: no reference may be kept.
+        let (v8, python) = unsafe { ((*record).walk.v8.next, (*record).walk.python.phase) };
+        let next = if v8 != 0 {
             v8::v8_step(slot)
-        } else if record.walk.python.phase == python::phase::NONE {
+        } else if python == python::phase::NONE {
             native::step(slot)
         } else {
             python::python_step(slot)
@@ -402,9 +414,7 @@ fn user_stack(context: &Context<'_>, wanted: Wanted, record: &mut Record, slot: 
             break;
         }
     }
-    if record.header.outcome == Outcome::RootReached as u32 {
-        python::finish(record);
-    }
+    native::STOP
 }
 
 #[inline(always)]

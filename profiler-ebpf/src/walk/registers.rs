@@ -26,6 +26,7 @@ const RDI: usize = 14;
 const RSI: usize = 13;
 const RDX: usize = 12;
 const R10: usize = 7;
+const RBP: usize = 4;
 const R8: usize = 9;
 const R9: usize = 8;
 /// `regs->orig_ax`: its number, or -1 in an exception.
@@ -91,6 +92,34 @@ fn begin(walk: &mut Walk, saved: impl Fn(&Walk, usize) -> u64) -> Result<(), Out
     walk.pc = next.wrapping_sub(u64::from(calls));
     walk.valid = 0xffff;
     Ok(())
+}
+
+/// Of the kernel code that the event interrupted: what [`super::kernel`] follows.
+#[inline(always)]
+pub fn begin_kernel(perf: &PerfEventContext, walk: &mut Walk) {
+    let interrupted = perf.ctx.cast::<[u64; COUNT]>();
+    // SAFETY: as in `in_kernel`; the indices are within it.
+    let word = |index: usize| unsafe { (*interrupted)[index] };
+    walk.pc = word(RIP);
+    walk.registers[register::RSP as usize] = word(RSP);
+    walk.registers[register::RBP as usize] = word(RBP);
+    walk.exact = 1;
+}
+
+/// From the `pt_regs` in `entry_registers`, of which all or only some are there.
+/// False if they are user space's.
+#[inline(always)]
+pub fn continue_kernel(walk: &mut Walk, all: bool) -> bool {
+    let saved = &walk.entry_registers;
+    if saved[CS] & PRIVILEGE_MASK != 0 {
+        return false;
+    }
+    walk.pc = saved[RIP];
+    walk.registers[register::RSP as usize] = saved[RSP];
+    if all {
+        walk.registers[register::RBP as usize] = saved[RBP];
+    }
+    true
 }
 
 /// How many events a sample stands for.

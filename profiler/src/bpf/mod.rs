@@ -5,6 +5,7 @@ mod btf;
 mod disk;
 mod events;
 mod kernel;
+mod kernel_code;
 mod memory;
 mod network;
 mod offsets;

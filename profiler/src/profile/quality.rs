@@ -22,6 +22,16 @@ pub struct Quality {
     #[serde(default)]
     pub stolen_ns: u64,
     pub kernel_stacks_failed: u64,
+    /// Kernel stacks that our own walk could not follow to their end: they are as the
+    /// kernel's unwinder tells them.
+    #[serde(default)]
+    pub kernel_stacks_handed_over: u64,
+    /// Kernel stacks of our own walk that the kernel's unwinder walked too.
+    #[serde(default)]
+    pub kernel_stacks_compared: u64,
+    /// Those of them for which it told another stack, which is taken.
+    #[serde(default)]
+    pub kernel_stacks_different: u64,
     pub records_busy: u64,
     pub map_full: u64,
     /// Stacks of waiting threads that were taken.

@@ -291,6 +291,10 @@ pub fn quality_lines(recording: &Recording) -> Vec<Line> {
         ),
         ("Process and cgroup events lost", quality.events_lost),
         ("Kernel stacks that failed", quality.kernel_stacks_failed),
+        (
+            "Kernel stacks that differ from the kernel's own unwinder, of those compared",
+            quality.kernel_stacks_different,
+        ),
         ("Samples without a free record", quality.records_busy),
         ("Entries that found a map full", quality.map_full),
     ] {

@@ -51,6 +51,9 @@ const COUNTERS: [Counter; Counter::COUNT] = [
     Counter::TargetsLost,
     Counter::StatementsLost,
     Counter::BackendsLost,
+    Counter::KernelStacksHandedOver,
+    Counter::KernelStacksCompared,
+    Counter::KernelStacksDifferent,
 ];
 
 /// Identifier and meaning of an outcome.
@@ -172,6 +175,9 @@ impl Baseline {
             ticks_missed: ticks_due.saturating_sub(ticks),
             stolen_ns: now.stolen_ns.saturating_sub(self.stolen_ns),
             kernel_stacks_failed: since(Counter::KernelStackFailed),
+            kernel_stacks_handed_over: since(Counter::KernelStacksHandedOver),
+            kernel_stacks_compared: since(Counter::KernelStacksCompared),
+            kernel_stacks_different: since(Counter::KernelStacksDifferent),
             records_busy: since(Counter::RecordBusy),
             map_full: since(Counter::MapFull),
             wait_stacks: since(Counter::Waits),

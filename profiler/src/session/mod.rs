@@ -38,6 +38,7 @@ use tokio::{
 use crate::{
     bpf::{Event, EventRing, Gate, Kernel, KernelOptions},
     containers::{CgroupIds, Containers},
+    kallsyms,
     options::{ContainerScope, RecordOptions},
     own_cost::OwnCost,
     privacy,
@@ -199,6 +200,9 @@ impl Session {
         } else {
             0
         };
+        // Meanwhile: it takes as long as a large part of the loading. Who needs it and
+        // does not find it reads it, and tells of errors.
+        let _ = std::thread::Builder::new().spawn(kallsyms::core);
         let (mut kernel, ring) = Kernel::load(&KernelOptions {
             frequency: options.frequency,
             gate,
@@ -223,6 +227,10 @@ impl Session {
             .map(|_| kernel.table_slots())
             .collect::<Result<_, _>>()?;
         let mut table = ProcessTable::new(handles).context("cannot start threads")?;
+        match kernel.unwind_data() {
+            Ok(orc) => table.walk_kernel(orc),
+            Err(error) => log::info!("kernel stacks are walked by the kernel alone: {error}"),
+        }
         // Without them, housekeeping tries again.
         let online = cpus::online().unwrap_or_default();
         let mut notes = Vec::new();

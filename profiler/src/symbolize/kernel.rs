@@ -8,6 +8,7 @@ use std::{
 use thiserror::Error;
 
 use super::names::{printable, underscores};
+use crate::kallsyms;
 
 #[derive(Debug, Error)]
 pub enum KernelError {
@@ -109,7 +110,17 @@ impl<'a> Line<'a> {
 
 /// The symbols of each address, `None` where there is none.
 pub fn look_up(addresses: &[u64]) -> Result<Vec<Option<KernelSymbol>>, KernelError> {
-    let file = BufReader::with_capacity(256 << 10, File::open("/proc/kallsyms")?);
+    let core = kallsyms::core()?;
+    let lines = core.split(|&byte| byte == b'\n');
+    let last = lines
+        .rev()
+        .find_map(Line::parse)
+        .map_or(0, |line| line.start);
+    // Modules and programs lie behind the kernel.
+    if addresses.iter().all(|&address| address < last) {
+        return look_up_in(core, addresses);
+    }
+    let file = BufReader::with_capacity(256 << 10, File::open(kallsyms::PATH)?);
     look_up_in(file, addresses)
 }
 

@@ -1,0 +1,73 @@
+//! The kernel's own symbols, from `/proc/kallsyms`.
+//!
+//! The kernel puts the file together anew for each reader, which takes 50 ms and more.
+//! What it says of the kernel itself stays the same while that runs, so it is kept.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    sync::OnceLock,
+};
+
+pub const PATH: &str = "/proc/kallsyms";
+
+/// Behind the name of a symbol that is not the kernel's own: of a module, or of a
+/// program of BPF.
+const OTHERS: &[u8] = b"\t[";
+
+/// Its first lines, those of the kernel itself, ordered by address. Who comes while
+/// they are being read waits for them.
+pub fn core() -> io::Result<&'static [u8]> {
+    static CORE: OnceLock<io::Result<Vec<u8>>> = OnceLock::new();
+    match CORE.get_or_init(|| read_core(File::open(PATH)?)) {
+        Ok(core) => Ok(core),
+        Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+    }
+}
+
+fn read_core(mut file: impl Read) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    loop {
+        let before = text.len();
+        if file.by_ref().take(1 << 18).read_to_end(&mut text)? == 0 {
+            break;
+        }
+        // It may have begun in the piece before.
+        let from = before.saturating_sub(OTHERS.len());
+        let others = text[from..]
+            .windows(OTHERS.len())
+            .position(|bytes| bytes == OTHERS);
+        if let Some(at) = others {
+            let line = text[..from + at].iter().rposition(|&byte| byte == b'\n');
+            text.truncate(line.map_or(0, |newline| newline + 1));
+            break;
+        }
+    }
+    text.shrink_to_fit();
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_before_the_first_module() {
+        let text = b"1 T a\n2 t b\n3 t c\t[m]\n1 T d\n";
+        assert_eq!(read_core(&text[..]).unwrap(), b"1 T a\n2 t b\n");
+        assert_eq!(read_core(&text[..12]).unwrap(), b"1 T a\n2 t b\n");
+        assert_eq!(read_core(&text[12..]).unwrap(), b"");
+    }
+
+    #[test]
+    fn whatever_piece_it_begins_in() {
+        let line = b"ffffffff81000000 T name\n";
+        for more in 0..4 {
+            let mut text = line.repeat((1 << 18) / line.len());
+            text.resize((1 << 18) - 1 - more, b'x');
+            let core = text.len() - text.iter().rev().position(|&b| b == b'\n').unwrap();
+            text.extend(b"\t[m]\n");
+            assert_eq!(read_core(&text[..]).unwrap().len(), core);
+        }
+    }
+}
