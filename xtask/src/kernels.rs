@@ -339,7 +339,7 @@ impl std::fmt::Display for Measured {
 impl std::error::Error for Measured {}
 
 /// The walker of kernel stacks agrees with the kernel's own wherever it is used: on
-/// kernels from 6.4 on.
+/// kernels from 6.5 on.
 fn kernel_stacks(text: &str, version: &str) -> Result<String> {
     let number = |name: &str| -> Result<u64> {
         text.lines()
@@ -358,7 +358,7 @@ fn kernel_stacks(text: &str, version: &str) -> Result<String> {
         .split(['.', '-'])
         .map(|part| part.parse().unwrap_or(0));
     let (major, minor): (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if (major, minor) < (6, 4) {
+    if (major, minor) < (6, 5) {
         if compared + handed_over != 0 {
             bail!("kernel stacks were walked by data of another layout");
         }

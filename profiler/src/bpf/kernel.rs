@@ -165,7 +165,6 @@ pub struct Kernel {
     pub(super) call_subjects: Array<MapData, u32>,
     pub(super) call_targets: HashMap<MapData, Shared<TargetKey>, Shared<TargetUse>>,
     pub(super) disk: DiskMaps,
-    pub(super) unwinds_by_orc: bool,
     /// Id of the map `TABLES`, of which every worker opens a handle.
     tables_id: u32,
     wanted_processes: HashMap<MapData, u32, u32>,
@@ -337,7 +336,6 @@ impl Kernel {
             call_subjects: Array::try_from(take(&mut ebpf, "CALL_SUBJECTS")?)?,
             call_targets: HashMap::try_from(take(&mut ebpf, "CALL_TARGETS")?)?,
             disk: DiskMaps::take(&mut ebpf, facts.disk)?,
-            unwinds_by_orc: facts.unwinds_by_orc,
             tables_id,
             wanted_processes: HashMap::try_from(take(&mut ebpf, "WANTED_PROCESSES")?)?,
             wanted_cgroups: HashMap::try_from(take(&mut ebpf, "WANTED_CGROUPS")?)?,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     kallsyms,
-    unwind::orc::{ENTRY_BYTES, Orc, PLACE_BYTES},
+    unwind::orc::{ENTRY_BYTES, Numbering, Orc, PLACE_BYTES},
 };
 
 const PROGRAM: &str = "kernel_read";
@@ -28,6 +28,8 @@ const PIECE_WORDS: usize = KERNEL_PIECE_BYTES / size_of::<Word>();
 
 /// The linker script's symbols of the data (include/asm-generic/vmlinux.lds.h),
 /// and of the code.
+const HEADER: &str = "__start_orc_header";
+const HEADER_END: &str = "__stop_orc_header";
 const PLACES: &str = "__start_orc_unwind_ip";
 const PLACES_END: &str = "__stop_orc_unwind_ip";
 const ENTRIES: &str = "__start_orc_unwind";
@@ -46,7 +48,7 @@ const TRAMPOLINES: [&str; 4] = [
 
 #[derive(Debug, Error)]
 pub enum KernelCodeError {
-    #[error("the kernel does not unwind by ORC data as it is since 6.4")]
+    #[error("the kernel's ORC data is of another layout than that of the kernels from 6.5 to 7.2")]
     NoOrc,
     #[error("/proc/kallsyms cannot be read: {0}")]
     Symbols(#[from] io::Error),
@@ -67,7 +69,16 @@ struct Symbols {
     trampolines: Vec<u64>,
 }
 
-const NAMES: [&str; 6] = [PLACES, PLACES_END, ENTRIES, ENTRIES_END, TEXT, TEXT_END];
+const NAMES: [&str; 8] = [
+    HEADER,
+    HEADER_END,
+    PLACES,
+    PLACES_END,
+    ENTRIES,
+    ENTRIES_END,
+    TEXT,
+    TEXT_END,
+];
 
 impl Symbols {
     fn of(text: &[u8]) -> Self {
@@ -120,22 +131,21 @@ impl Kernel {
     /// If it has none, or it cannot be read: then the kernel must be asked for each
     /// stack.
     pub fn unwind_data(&mut self) -> Result<Orc, KernelCodeError> {
-        if !self.unwinds_by_orc {
-            return Err(KernelCodeError::NoOrc);
-        }
         let symbols = Symbols::of(kallsyms::core()?);
+        let header = symbols.range(HEADER, HEADER_END)?;
         let places = symbols.range(PLACES, PLACES_END)?;
         let entries = symbols.range(ENTRIES, ENTRIES_END)?;
         let text = symbols.range(TEXT, TEXT_END)?;
         let memory = Memory::of(self)?;
+        let numbering = Numbering::of(&memory.read(header)?).ok_or(KernelCodeError::NoOrc)?;
         let orc = Orc {
+            numbering,
             text,
             places_at: places.start,
             places: memory.read(places)?,
             entries: memory.read(entries)?,
             trampolines: symbols.trampolines,
         };
-        memory.close();
         if orc.places.len() / PLACE_BYTES != orc.entries.len() / ENTRY_BYTES {
             return Err(KernelCodeError::NoOrc);
         }
@@ -182,10 +192,11 @@ impl<'a> Memory<'a> {
         }
         Ok(bytes)
     }
+}
 
-    /// The program is not needed any more.
-    fn close(self) {
-        // It fails when it was not loaded, which is what we want.
+impl Drop for Memory<'_> {
+    fn drop(&mut self) {
+        // The program is not needed any more. It fails when it was not loaded.
         let _ = self.program.unload();
     }
 }

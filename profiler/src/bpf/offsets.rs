@@ -32,8 +32,6 @@ pub struct KernelFacts {
     pub has_switch_state: bool,
     /// `mark_victim` has the victim itself as its argument.
     pub has_victim_task: bool,
-    /// The kernel unwinds by data of the kind that `unwind::orc` reads.
-    pub unwinds_by_orc: bool,
     /// Of the network, when it was asked for; or the member of a structure that
     /// this kernel does not have.
     pub network: Option<Result<Network, &'static str>>,
@@ -140,9 +138,6 @@ pub fn read(
         offsets,
         cgroup_v1_subsystem,
         has_task_pt_regs: btf.enumerator("BPF_FUNC_task_pt_regs").is_some(),
-        // Before 6.4 its types were numbered otherwise, and one of its bits was `end`.
-        unwinds_by_orc: btf.offset("orc_entry", "signal").is_some()
-            && btf.offset("orc_entry", "end").is_none(),
         has_victim_task: btf.tracepoint_arguments("mark_victim") == Some(2),
         network: network.then(|| Network::of(&btf)),
         disk: if disk {

@@ -3,7 +3,10 @@
 //! ORC (Documentation/arch/x86/orc-unwinder.rst) has two arrays of the same
 //! length, ordered by address: where an entry begins to hold, as a distance from the
 //! place where that stands, and the entry, 6 bytes. Layout and meaning:
-//! arch/x86/include/asm/orc_types.h and arch/x86/kernel/unwind_orc.c, 6.4 to 7.2.
+//! arch/x86/include/asm/orc_types.h and arch/x86/kernel/unwind_orc.c, 6.5 to 7.2.
+//! How the registers are numbered has changed in between; a digest of those
+//! definitions is in the kernel (scripts/orc_hash.sh), so one that we do not know is
+//! not taken for one that we do.
 
 use std::ops::Range;
 
@@ -14,6 +17,7 @@ use super::{Statistics, Table, UnwindError, table::Builder};
 /// What of the kernel's memory it takes.
 #[derive(Clone, Debug, Default)]
 pub struct Orc {
+    pub numbering: Numbering,
     pub text: Range<u64>,
     /// Where `places` lies in the kernel, `__start_orc_unwind_ip`.
     pub places_at: u64,
@@ -27,14 +31,47 @@ pub struct Orc {
 pub const PLACE_BYTES: usize = 4;
 pub const ENTRY_BYTES: usize = 6;
 
-/// `ORC_REG_`, for `sp_reg` and `bp_reg`.
-mod base {
-    pub const UNDEFINED: u16 = 0;
-    pub const PREVIOUS_STACK: u16 = 1;
-    pub const FRAME: u16 = 4;
-    pub const STACK: u16 = 5;
-    pub const FRAME_INDIRECT: u16 = 8;
-    pub const STACK_INDIRECT: u16 = 9;
+/// How `ORC_REG_` are numbered, in `sp_reg` and `bp_reg`; 0 is always the undefined
+/// one. Others are those of entry code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Numbering {
+    previous_stack: u16,
+    stack: u16,
+    frame: u16,
+    stack_indirect: u16,
+    frame_indirect: u16,
+}
+
+const UNDEFINED: u16 = 0;
+
+impl Numbering {
+    /// Seen in 6.12 and 6.18.
+    const FIRST: Self = Self {
+        previous_stack: 1,
+        stack: 5,
+        frame: 4,
+        stack_indirect: 9,
+        frame_indirect: 8,
+    };
+    /// Seen in 7.2.
+    const SECOND: Self = Self {
+        previous_stack: 8,
+        stack: 3,
+        frame: 4,
+        stack_indirect: 9,
+        frame_indirect: 10,
+    };
+    const KNOWN: [(&str, Self); 2] = [
+        ("fe5d32bf581bd63b2ca9a5c65ba5a625eab3fe24", Self::FIRST),
+        ("137c36ad7627c4dd55932176bb0ecdbd5041fc82", Self::SECOND),
+    ];
+
+    /// By what stands in the kernel's section `.orc_header`.
+    pub fn of(header: &[u8]) -> Option<Self> {
+        let digest: String = header.iter().map(|byte| format!("{byte:02x}")).collect();
+        let known = Self::KNOWN.iter().find(|(known, _)| *known == digest);
+        known.map(|&(_, numbering)| numbering)
+    }
 }
 
 /// `ORC_TYPE_`.
@@ -84,7 +121,7 @@ pub fn build(orc: &Orc) -> Result<Table, UnwindError> {
         while let Some(trampoline) = trampolines.next_if(|&trampoline| trampoline <= address) {
             block(&mut builder, &orc.text, trampoline, current);
         }
-        current = rule(entry);
+        current = rule(entry, orc.numbering);
         if current == UNSUPPORTED {
             statistics.unsupported += 1;
         }
@@ -108,7 +145,7 @@ fn block(builder: &mut Builder, text: &Range<u64>, trampoline: u64, current: Rul
     }
 }
 
-fn rule(entry: &[u8; ENTRY_BYTES]) -> Rule {
+fn rule(entry: &[u8; ENTRY_BYTES], numbering: Numbering) -> Rule {
     let [s0, s1, b0, b1, bits @ ..] = *entry;
     let stack_offset = i16::from_le_bytes([s0, s1]);
     let frame_offset = i16::from_le_bytes([b0, b1]);
@@ -118,12 +155,16 @@ fn rule(entry: &[u8; ENTRY_BYTES]) -> Rule {
     if kind == kind::END_OF_STACK {
         return Rule::new(cfa::ROOT);
     }
-    let (how, register, offset, add) = match stack {
-        base::STACK => (cfa::REGISTER, register::RSP, stack_offset, 0),
-        base::FRAME => (cfa::REGISTER, register::RBP, stack_offset, 0),
-        base::STACK_INDIRECT => (cfa::DEREFERENCE, register::RSP, 0, stack_offset),
-        base::FRAME_INDIRECT => (cfa::DEREFERENCE, register::RBP, stack_offset, 0),
-        _ => return UNSUPPORTED,
+    let (how, register, offset, add) = if stack == numbering.stack {
+        (cfa::REGISTER, register::RSP, stack_offset, 0)
+    } else if stack == numbering.frame {
+        (cfa::REGISTER, register::RBP, stack_offset, 0)
+    } else if stack == numbering.stack_indirect {
+        (cfa::DEREFERENCE, register::RSP, 0, stack_offset)
+    } else if stack == numbering.frame_indirect {
+        (cfa::DEREFERENCE, register::RBP, stack_offset, 0)
+    } else {
+        return UNSUPPORTED;
     };
     let mut rule = Rule::new(how);
     rule.register = register;
@@ -134,18 +175,18 @@ fn rule(entry: &[u8; ENTRY_BYTES]) -> Rule {
     }
     let frame_offset = i32::from(frame_offset);
     match (kind, frame) {
-        (kind::CALL, base::UNDEFINED) => rule,
-        (kind::CALL, base::PREVIOUS_STACK) => with_slot(rule, -frame_offset),
-        (kind::CALL, base::FRAME) => {
+        (kind::CALL, UNDEFINED) => rule,
+        (kind::CALL, frame) if frame == numbering.previous_stack => with_slot(rule, -frame_offset),
+        (kind::CALL, frame) if frame == numbering.frame => {
             rule.flags |= flag::FRAME_SLOTS & 1;
             with_slot(rule, 8 - frame_offset)
         }
-        (kind::REGISTERS, base::UNDEFINED) if how == cfa::REGISTER => {
+        (kind::REGISTERS, UNDEFINED) if how == cfa::REGISTER => {
             rule.cfa = cfa::ENTRY;
             rule.saved[0] = 1;
             rule
         }
-        (kind::REGISTERS_PARTIAL, base::UNDEFINED) if how == cfa::REGISTER => {
+        (kind::REGISTERS_PARTIAL, UNDEFINED) if how == cfa::REGISTER => {
             rule.cfa = cfa::ENTRY;
             rule.offset -= CPU_SAVED;
             rule
@@ -168,6 +209,7 @@ fn with_slot(mut rule: Rule, below: i32) -> Rule {
 mod tests {
     use super::*;
 
+    const N: Numbering = Numbering::FIRST;
     const TEXT: u64 = 0xffff_ffff_8100_0000;
 
     /// An entry as the kernel has it.
@@ -180,6 +222,10 @@ mod tests {
         bytes
     }
 
+    fn decode(entry: &[u8; ENTRY_BYTES]) -> Rule {
+        rule(entry, N)
+    }
+
     fn orc(rows: &[(u64, [u8; ENTRY_BYTES])], trampolines: &[u64]) -> Orc {
         let places_at = TEXT + (32 << 20);
         let places = rows.iter().enumerate().flat_map(|(index, (address, _))| {
@@ -187,6 +233,7 @@ mod tests {
             (address.wrapping_sub(here) as i32).to_le_bytes()
         });
         Orc {
+            numbering: N,
             text: TEXT..TEXT + 0x3000,
             places_at,
             places: places.collect(),
@@ -198,9 +245,9 @@ mod tests {
     #[test]
     fn calls() {
         // push %rbp; push %rbx; sub $16, %rsp
-        let plain = rule(&entry(
-            (base::STACK, 40),
-            (base::PREVIOUS_STACK, -16),
+        let plain = decode(&entry(
+            (N.stack, 40),
+            (N.previous_stack, -16),
             kind::CALL,
             false,
         ));
@@ -210,9 +257,9 @@ mod tests {
         );
         assert_eq!((plain.saved[0], plain.flags), (2, 0));
         // A realigned frame, whose frame pointer is at 0(%rbp).
-        let realigned = rule(&entry(
-            (base::FRAME_INDIRECT, -8),
-            (base::FRAME, 0),
+        let realigned = decode(&entry(
+            (N.frame_indirect, -8),
+            (N.frame, 0),
             kind::CALL,
             false,
         ));
@@ -222,9 +269,9 @@ mod tests {
         );
         assert_eq!((realigned.saved[0], realigned.flags), (1, 1));
         // The stack of interrupts, from which the word on its top leads back.
-        let changed = rule(&entry(
-            (base::STACK_INDIRECT, 8),
-            (base::UNDEFINED, 0),
+        let changed = decode(&entry(
+            (N.stack_indirect, 8),
+            (UNDEFINED, 0),
             kind::CALL,
             false,
         ));
@@ -237,23 +284,18 @@ mod tests {
 
     #[test]
     fn entries_of_the_kernel() {
-        let all = rule(&entry(
-            (base::STACK, 8),
-            (base::UNDEFINED, 0),
-            kind::REGISTERS,
-            true,
-        ));
+        let all = decode(&entry((N.stack, 8), (UNDEFINED, 0), kind::REGISTERS, true));
         assert_eq!((all.cfa, all.offset), (cfa::ENTRY, 8));
         assert_eq!((all.saved[0], all.flags), (1, flag::INTERRUPTED));
-        let some = rule(&entry(
-            (base::STACK, 0),
-            (base::UNDEFINED, 0),
+        let some = decode(&entry(
+            (N.stack, 0),
+            (UNDEFINED, 0),
             kind::REGISTERS_PARTIAL,
             true,
         ));
         assert_eq!((some.cfa, some.offset), (cfa::ENTRY, -128));
         assert_eq!(some.saved[0], saved::SAME);
-        let end = rule(&entry((0, 0), (0, 0), kind::END_OF_STACK, false));
+        let end = decode(&entry((0, 0), (0, 0), kind::END_OF_STACK, false));
         assert_eq!(end.cfa, cfa::ROOT);
     }
 
@@ -262,30 +304,32 @@ mod tests {
         const R10: u16 = 6;
         for unknown in [
             entry((0, 0), (0, 0), 0, false),
-            entry((R10, 0), (base::UNDEFINED, 0), kind::CALL, false),
-            entry((base::STACK, 8), (R10, 0), kind::CALL, false),
-            entry(
-                (base::STACK, 8),
-                (base::PREVIOUS_STACK, -12),
-                kind::CALL,
-                false,
-            ),
-            entry(
-                (base::STACK, 8),
-                (base::PREVIOUS_STACK, 8),
-                kind::CALL,
-                false,
-            ),
-            entry((base::STACK_INDIRECT, 8), (0, 0), kind::REGISTERS, true),
-            entry((base::STACK, 8), (0, 0), 7, true),
+            entry((R10, 0), (UNDEFINED, 0), kind::CALL, false),
+            entry((N.stack, 8), (R10, 0), kind::CALL, false),
+            entry((N.stack, 8), (N.previous_stack, -12), kind::CALL, false),
+            entry((N.stack, 8), (N.previous_stack, 8), kind::CALL, false),
+            entry((N.stack_indirect, 8), (0, 0), kind::REGISTERS, true),
+            entry((N.stack, 8), (0, 0), 7, true),
         ] {
-            assert_eq!(rule(&unknown), UNSUPPORTED, "{unknown:?}");
+            assert_eq!(decode(&unknown), UNSUPPORTED, "{unknown:?}");
         }
     }
 
     #[test]
+    fn numbers_of_another_kernel() {
+        let header = b"\x13|6\xadv'\xc4\xddU\x93!v\xbb\x0e\xcd\xbdPA\xfc\x82";
+        assert_eq!(Numbering::of(header), Some(Numbering::SECOND));
+        assert_eq!(Numbering::of(&header[1..]), None);
+        assert_eq!(Numbering::of(&[0; 20]), None);
+        let bytes = entry((3, 40), (8, -16), kind::CALL, false);
+        let same = entry((5, 40), (1, -16), kind::CALL, false);
+        assert_eq!(rule(&bytes, Numbering::SECOND), decode(&same));
+        assert_eq!(decode(&bytes), UNSUPPORTED);
+    }
+
+    #[test]
     fn a_table_of_them() {
-        let call = |size| entry((base::STACK, size), (base::UNDEFINED, 0), kind::CALL, false);
+        let call = |size| entry((N.stack, size), (UNDEFINED, 0), kind::CALL, false);
         let gap = entry((0, 0), (0, 0), 0, false);
         let table = build(&orc(
             &[
@@ -315,7 +359,7 @@ mod tests {
 
     #[test]
     fn damaged_data_has_a_table_too() {
-        let call = entry((base::STACK, 8), (base::UNDEFINED, 0), kind::CALL, false);
+        let call = entry((N.stack, 8), (UNDEFINED, 0), kind::CALL, false);
         let mut orc = orc(&[(TEXT + 0x100, call), (TEXT, call)], &[]);
         orc.places.push(7);
         let table = build(&orc).unwrap();
