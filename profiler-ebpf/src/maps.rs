@@ -352,6 +352,11 @@ pub static WANTED_PROCESSES: HashMap<u32, u32, MAX_WANTED> = HashMap::new();
 #[btf_map]
 pub static WANTED_CGROUPS: HashMap<u64, u32, MAX_WANTED> = HashMap::new();
 
+/// A piece of the kernel's memory, as `kernel_read` copied it.
+#[btf_map]
+pub static KERNEL_PIECE: Array<[u64; KERNEL_PIECE_BYTES / 8], 1, { BPF_F_MMAPABLE as usize }> =
+    Array::new();
+
 /// Adds one to a per-CPU counter.
 #[inline(always)]
 pub fn count(index: u32) {
@@ -361,8 +366,3 @@ pub fn count(index: u32) {
         add(unsafe { &mut *counter }, 1);
     }
 }
-
-/// A piece of the kernel's memory, as `kernel_read` copied it.
-#[btf_map]
-pub static KERNEL_PIECE: Array<[u64; KERNEL_PIECE_BYTES / 8], 1, { BPF_F_MMAPABLE as usize }> =
-    Array::new();

@@ -15,6 +15,42 @@ pub const PATH: &str = "/proc/kallsyms";
 /// program of BPF.
 const OTHERS: &[u8] = b"\t[";
 
+/// A line of it.
+pub struct Line<'a> {
+    /// 0 where the kernel hides its addresses.
+    pub start: u64,
+    /// As nm(1) tells it.
+    pub kind: u8,
+    pub name: &'a [u8],
+    /// The module it is in; empty for the kernel itself.
+    pub module: &'a [u8],
+}
+
+impl<'a> Line<'a> {
+    /// `ffffffff81000000 T _stext`; behind a module's, a tab and `[module]`.
+    pub fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut fields = line
+            .split(|byte| byte.is_ascii_whitespace())
+            .filter(|field| !field.is_empty());
+        let mut start = 0u64;
+        for &digit in fields.next()? {
+            start = start << 4 | u64::from((digit as char).to_digit(16)?);
+        }
+        let &[kind] = fields.next()? else {
+            return None;
+        };
+        let name = fields.next()?;
+        let module = fields.next().unwrap_or_default();
+        let module = module.strip_prefix(b"[").unwrap_or(module);
+        Some(Self {
+            start,
+            kind,
+            name,
+            module: module.strip_suffix(b"]").unwrap_or(module),
+        })
+    }
+}
+
 /// Its first lines, those of the kernel itself, ordered by address. Who comes while
 /// they are being read waits for them.
 pub fn core() -> io::Result<&'static [u8]> {

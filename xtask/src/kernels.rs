@@ -294,36 +294,32 @@ fn check(console: &str, with_profiler: bool) -> Result<String> {
                 messages.join("\n")
             );
         }
-        if program == "waits" {
-            said.push(waits(text)?);
-            continue;
-        }
-        if program == "kernel" {
-            said.push(kernel_stacks(text, version)?);
-            continue;
-        }
-        if program == "disk" {
-            said.push(disk(text)?);
-            continue;
-        }
-        if program == "statements" {
-            said.push(statements(text)?);
-            continue;
-        }
-        let (complete, all) = stacks(text);
-        if all == 0 {
-            bail!("no sample of {program}");
-        }
-        let share = complete as f64 / all as f64;
-        if share < COMPLETE {
-            bail!(Measured(format!(
-                "only {:.1} % of the stacks of {program} reach their root",
-                share * 100.0
-            )));
-        }
-        said.push(format!("{program} {:.1} % complete", share * 100.0));
+        let found = match program {
+            "waits" => waits(text),
+            "kernel" => kernel_stacks(text, version),
+            "disk" => disk(text),
+            "statements" => statements(text),
+            program => complete_stacks(text, program),
+        };
+        said.push(found?);
     }
     Ok(said.join(", "))
+}
+
+/// The known program's stacks reach their root.
+fn complete_stacks(text: &str, program: &str) -> Result<String> {
+    let (complete, all) = stacks(text);
+    if all == 0 {
+        bail!("no sample of {program}");
+    }
+    let share = complete as f64 / all as f64;
+    if share < COMPLETE {
+        bail!(Measured(format!(
+            "only {:.1} % of the stacks of {program} reach their root",
+            share * 100.0
+        )));
+    }
+    Ok(format!("{program} {:.1} % complete", share * 100.0))
 }
 
 /// What was measured is not as it should be.

@@ -1,7 +1,6 @@
 //! The kernel's memory, for userspace: `/proc/kcore` is not on every host.
 
 use aya_ebpf::helpers::bpf_probe_read_kernel_buf;
-
 use profiler_ebpf::KERNEL_PIECE_BYTES;
 
 use crate::maps::KERNEL_PIECE;

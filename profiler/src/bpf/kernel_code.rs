@@ -14,7 +14,7 @@ use super::{
     tables::{SharedArray, TableError},
 };
 use crate::{
-    kallsyms,
+    kallsyms::{self, Line},
     unwind::orc::{ENTRY_BYTES, Numbering, Orc, PLACE_BYTES},
 };
 
@@ -83,31 +83,17 @@ const NAMES: [&str; 8] = [
 impl Symbols {
     fn of(text: &[u8]) -> Self {
         let mut symbols = Self::default();
-        for line in text.split(|&byte| byte == b'\n') {
-            symbols.offer(line);
+        let lines = text.split(|&byte| byte == b'\n').filter_map(Line::parse);
+        for Line { start, name, .. } in lines.filter(|line| line.start != 0) {
+            let is = |wanted: &&str| wanted.as_bytes() == name;
+            if let Some(index) = NAMES.iter().position(is) {
+                symbols.named[index] = Some(start);
+            } else if TRAMPOLINES.iter().any(is) {
+                symbols.trampolines.push(start);
+            }
         }
         symbols.trampolines.sort_unstable();
         symbols
-    }
-
-    /// `ffffffff81000000 T _stext`
-    fn offer(&mut self, line: &[u8]) {
-        let mut fields = line.trim_ascii().splitn(3, |&byte| byte == b' ');
-        let (Some(address), Some(_), Some(name)) = (fields.next(), fields.next(), fields.next())
-        else {
-            return;
-        };
-        let address = || {
-            std::str::from_utf8(address)
-                .ok()
-                .and_then(|text| u64::from_str_radix(text, 16).ok())
-                .filter(|&address| address != 0)
-        };
-        if let Some(index) = NAMES.iter().position(|wanted| wanted.as_bytes() == name) {
-            self.named[index] = address();
-        } else if TRAMPOLINES.iter().any(|wanted| wanted.as_bytes() == name) {
-            self.trampolines.extend(address());
-        }
     }
 
     fn address(&self, name: &'static str) -> Result<u64, KernelCodeError> {

@@ -8,7 +8,7 @@ use std::{
 use thiserror::Error;
 
 use super::names::{printable, underscores};
-use crate::kallsyms;
+use crate::kallsyms::{self, Line};
 
 #[derive(Debug, Error)]
 pub enum KernelError {
@@ -48,13 +48,13 @@ impl Best {
             self.start = line.start;
         } else if line.start < self.start {
             return;
-        } else if let Some((rank, count, name, _)) = &self.name
-            && (*rank, *count, name.as_slice()) <= (line.rank(), underscores(line.name), line.name)
+        } else if let Some((known, count, name, _)) = &self.name
+            && (*known, *count, name.as_slice()) <= (rank(line), underscores(line.name), line.name)
         {
             return;
         }
         self.name = Some((
-            line.rank(),
+            rank(line),
             underscores(line.name),
             line.name.to_vec(),
             line.module.to_vec(),
@@ -64,47 +64,14 @@ impl Best {
 
 const NO_FUNCTION: u8 = 3;
 
-struct Line<'a> {
-    start: u64,
-    kind: u8,
-    name: &'a [u8],
-    module: &'a [u8],
-}
-
-impl<'a> Line<'a> {
-    /// `ffffffff81000000 T _stext`; behind a module's, a tab and `[module]`.
-    fn parse(line: &'a [u8]) -> Option<Self> {
-        let mut fields = line
-            .split(|byte| byte.is_ascii_whitespace())
-            .filter(|field| !field.is_empty());
-        let mut start = 0u64;
-        for &digit in fields.next()? {
-            start = start << 4 | u64::from((digit as char).to_digit(16)?);
-        }
-        let &[kind] = fields.next()? else {
-            return None;
-        };
-        let name = fields.next()?;
-        let module = fields.next().unwrap_or_default();
-        let module = module.strip_prefix(b"[").unwrap_or(module);
-        Some(Self {
-            start,
-            kind,
-            name,
-            module: module.strip_suffix(b"]").unwrap_or(module),
-        })
-    }
-
-    /// Global functions first, then weak, then local ones. What the linker
-    /// script defines (`_stext`) is as global as `startup_64` and has more
-    /// underscores.
-    fn rank(&self) -> u8 {
-        match self.kind {
-            b'T' => 0,
-            b'W' | b'w' => 1,
-            b't' => 2,
-            _ => NO_FUNCTION,
-        }
+/// Global functions first, then weak, then local ones. What the linker script
+/// defines (`_stext`) is as global as `startup_64` and has more underscores.
+fn rank(line: &Line<'_>) -> u8 {
+    match line.kind {
+        b'T' => 0,
+        b'W' | b'w' => 1,
+        b't' => 2,
+        _ => NO_FUNCTION,
     }
 }
 

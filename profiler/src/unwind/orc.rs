@@ -125,7 +125,6 @@ pub fn build(orc: &Orc) -> Result<Table, UnwindError> {
         if current == UNSUPPORTED {
             statistics.unsupported += 1;
         }
-        statistics.functions += 1;
         if orc.text.contains(&address) {
             builder.push(address, current);
         }
