@@ -10,6 +10,7 @@ pub mod event;
 pub mod histogram;
 pub mod memory;
 pub mod network;
+pub mod orc;
 pub mod process;
 pub mod runtime;
 pub mod statement;

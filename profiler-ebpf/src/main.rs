@@ -46,11 +46,14 @@ mod programs {
         0
     }
 
-    /// Attached nowhere: userspace runs it, to read the data by which the kernel's
-    /// stacks are walked.
-    #[raw_tracepoint]
-    pub fn kernel_read(context: RawTracePointContext) -> u32 {
-        kernel::read_piece(context.arg(0))
+    /// Attached nowhere: userspace runs it, to learn what data the kernel's stacks are
+    /// walked by.
+    ///
+    /// Without aya's attribute, whose programs return 0 whatever they say.
+    #[unsafe(no_mangle)]
+    #[unsafe(link_section = "raw_tp")]
+    pub extern "C" fn kernel_word(context: *mut core::ffi::c_void) -> u32 {
+        kernel::word(RawTracePointContext::new(context).arg(0))
     }
 
     #[raw_tracepoint(tracepoint = "sched_process_exec")]

@@ -8,13 +8,13 @@ use aya_ebpf::{
 use profiler_ebpf::{
     Backend, Block, CALL_NUMBERS, CacheUse, CallKey, Calls, Connection, Counter, DiskKey,
     DiskOffsets, DiskUse, Executable, FOUND_RULES, FileKey, FileUse, FoundRule, Gils, InFlight,
-    KERNEL_PIECE_BYTES, KNOWN_STATEMENTS, KernelOffsets, MAX_BACKENDS, MAX_CALL_TARGETS, MAX_CALLS,
-    MAX_CONNECTIONS, MAX_DISK_CACHE, MAX_DISK_FILES, MAX_DISK_REQUESTS, MAX_DISK_USES,
-    MAX_EXECUTABLES, MAX_GIL_WAITS, MAX_GILS, MAX_MAPPINGS, MAX_PROCESSES, MAX_PYTHONS, MAX_TABLES,
-    MAX_THREADS, MAX_V8S, MAX_WANTED, Mapping, NetworkCounter, NetworkOffsets, NetworkSettings,
-    NetworkThinning, PAGE_BYTES, ProcessEntry, ProcessKey, PythonRuntime, RECORDS_PER_CPU,
-    RING_BYTES, Settings, TargetKey, TargetUse, TextArgument, Thinning, ThreadClock, ThreadTraffic,
-    V8Runtime, Window,
+    KNOWN_STATEMENTS, KernelOffsets, MAX_BACKENDS, MAX_CALL_TARGETS, MAX_CALLS, MAX_CONNECTIONS,
+    MAX_DISK_CACHE, MAX_DISK_FILES, MAX_DISK_REQUESTS, MAX_DISK_USES, MAX_EXECUTABLES,
+    MAX_GIL_WAITS, MAX_GILS, MAX_MAPPINGS, MAX_PROCESSES, MAX_PYTHONS, MAX_TABLES, MAX_THREADS,
+    MAX_V8S, MAX_WANTED, Mapping, NetworkCounter, NetworkOffsets, NetworkSettings, NetworkThinning,
+    PAGE_BYTES, ProcessEntry, ProcessKey, PythonRuntime, RECORDS_PER_CPU, RING_BYTES, Settings,
+    TargetKey, TargetUse, TextArgument, Thinning, ThreadClock, ThreadTraffic, V8Runtime, Window,
+    orc::KernelCode,
 };
 
 use crate::{
@@ -352,10 +352,9 @@ pub static WANTED_PROCESSES: HashMap<u32, u32, MAX_WANTED> = HashMap::new();
 #[btf_map]
 pub static WANTED_CGROUPS: HashMap<u64, u32, MAX_WANTED> = HashMap::new();
 
-/// A piece of the kernel's memory, as `kernel_read` copied it.
+/// One entry.
 #[btf_map]
-pub static KERNEL_PIECE: Array<[u64; KERNEL_PIECE_BYTES / 8], 1, { BPF_F_MMAPABLE as usize }> =
-    Array::new();
+pub static KERNEL_CODE: Array<KernelCode, 1> = Array::new();
 
 /// Adds one to a per-CPU counter.
 #[inline(always)]

@@ -162,7 +162,5 @@ pub const MAX_TABLES: usize = MAX_EXECUTABLES;
 pub const MAX_WANTED: usize = 1 << 14;
 /// Records of each CPU, in which stacks are gathered.
 pub const RECORDS_PER_CPU: usize = 4;
-/// Bytes of the kernel's memory that are copied at a time.
-pub const KERNEL_PIECE_BYTES: usize = 1 << 16;
 /// Bytes of the event ring, unless userspace asks for more: 4 MiB.
 pub const RING_BYTES: usize = 1 << 22;

@@ -222,9 +222,7 @@ pub struct Executable {
 
 const _: () = assert!(size_of::<Executable>() == 64);
 
-/// The slot of the running kernel in `EXECUTABLES`, and of its table in `TABLES`.
-pub const KERNEL_SLOT: u32 = 0;
-/// Its table's [`Executable::generation`], which no other gets.
+/// [`FoundRule::generation`] of the running kernel's code, which no table gets.
 pub const KERNEL_GENERATION: u32 = u32::MAX;
 
 /// Bytes of code that a [`FoundRule`] is about: a page has a whole number of them.

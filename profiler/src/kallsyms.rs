@@ -9,6 +9,8 @@ use std::{
     sync::OnceLock,
 };
 
+use memchr::{memmem, memrchr};
+
 pub const PATH: &str = "/proc/kallsyms";
 
 /// Behind the name of a symbol that is not the kernel's own: of a module, or of a
@@ -51,6 +53,16 @@ impl<'a> Line<'a> {
     }
 }
 
+/// The address of the symbol of this name in `text`; `None` if there is none, or it
+/// is hidden.
+pub fn address(text: &[u8], name: &str) -> Option<u64> {
+    let end = format!(" {name}\n");
+    let at = memmem::find(text, end.as_bytes())?;
+    let start = memrchr(b'\n', &text[..at]).map_or(0, |newline| newline + 1);
+    let line = Line::parse(&text[start..at + end.len()])?;
+    (line.start != 0).then_some(line.start)
+}
+
 /// Its first lines, those of the kernel itself, ordered by address. Who comes while
 /// they are being read waits for them.
 pub fn core() -> io::Result<&'static [u8]> {
@@ -70,11 +82,8 @@ fn read_core(mut file: impl Read) -> io::Result<Vec<u8>> {
         }
         // It may have begun in the piece before.
         let from = before.saturating_sub(OTHERS.len());
-        let others = text[from..]
-            .windows(OTHERS.len())
-            .position(|bytes| bytes == OTHERS);
-        if let Some(at) = others {
-            let line = text[..from + at].iter().rposition(|&byte| byte == b'\n');
+        if let Some(at) = memmem::find(&text[from..], OTHERS) {
+            let line = memrchr(b'\n', &text[..from + at]);
             text.truncate(line.map_or(0, |newline| newline + 1));
             break;
         }
@@ -86,6 +95,17 @@ fn read_core(mut file: impl Read) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn symbols_by_their_names() {
+        let text = b"0000000000001000 T _stext\n1800 T return_to_handler\nrubbish\n\
+                     2000 T _etext\n0000000000000000 T hidden\n";
+        assert_eq!(address(text, "_stext"), Some(0x1000));
+        assert_eq!(address(text, "_etext"), Some(0x2000));
+        assert_eq!(address(text, "return_to_handler"), Some(0x1800));
+        assert_eq!(address(text, "__start_orc_unwind"), None);
+        assert_eq!(address(text, "hidden"), None);
+    }
 
     #[test]
     fn ends_before_the_first_module() {

@@ -13,12 +13,10 @@ use aya_ebpf::{
     helpers::{bpf_get_stack, bpf_probe_read_kernel, bpf_probe_read_kernel_buf},
     programs::PerfEventContext,
 };
-use profiler_ebpf::{
-    Counter, KERNEL_SLOT, MAX_KERNEL_FRAMES, MAX_WORDS, Rule, cfa, flag, register, saved, state,
-};
+use profiler_ebpf::{Counter, MAX_KERNEL_FRAMES, MAX_WORDS, Rule, cfa, flag, register, saved};
 
-use super::{Record, Walk, registers, rules};
-use crate::maps::{EXECUTABLES, RECORDS, count};
+use super::{Record, Walk, orc, registers, rules};
+use crate::maps::{KERNEL_CODE, RECORDS, count};
 
 /// One of so many stacks is walked by the kernel too, and compared.
 const COMPARED: u32 = 64;
@@ -41,10 +39,7 @@ const AREA: usize = 8;
 /// believe that nobody else writes to it meanwhile.
 #[inline(always)]
 pub fn walk(context: &PerfEventContext, record: *mut Record, slot: u32) -> bool {
-    let Some(info) = EXECUTABLES.get(KERNEL_SLOT) else {
-        return false;
-    };
-    if info.state != state::READY {
+    if KERNEL_CODE.get(0).is_none_or(|code| code.walked == 0) {
         return false;
     }
     // SAFETY: the caller claimed the record; nobody else uses this reference.
@@ -78,7 +73,7 @@ pub extern "C" fn kernel_frames(slot: u32) -> u32 {
 }
 
 /// Whether the kernel's unwinder says the same. If not, it is left to do it from now
-/// on: a table that is wrong once is not to be trusted.
+/// on: a walk that is wrong once is not to be trusted.
 #[inline(always)]
 fn is_same(context: &PerfEventContext, record: &mut Record, slot: u32) -> bool {
     count(Counter::KernelStacksCompared as u32);
@@ -96,9 +91,9 @@ fn is_same(context: &PerfEventContext, record: &mut Record, slot: u32) -> bool {
     }
     record.header.kernel_frames = 0;
     count(Counter::KernelStacksDifferent as u32);
-    if let Some(info) = EXECUTABLES.get_ptr_mut(KERNEL_SLOT) {
+    if let Some(code) = KERNEL_CODE.get_ptr_mut(0) {
         // SAFETY: the map returned it; it is one byte, and others only read it.
-        unsafe { (*info).state = state::UNAVAILABLE };
+        unsafe { (*code).walked = 0 };
     }
     false
 }
@@ -137,11 +132,14 @@ pub extern "C" fn kernel_step(slot: u32) -> u32 {
     let frame = record.header.kernel_frames as usize & (MAX_WORDS - 1);
     record.words[frame] = walk.pc;
     record.header.kernel_frames += 1;
-    let Some(info) = EXECUTABLES.get(KERNEL_SLOT) else {
+    let Some(code) = KERNEL_CODE.get(0) else {
         return UNKNOWN;
     };
+    if walk.exact == 0 && code.trampolines.contains(&walk.pc) {
+        return UNKNOWN;
+    }
     let address = walk.pc.wrapping_sub(u64::from(walk.exact == 0));
-    match rules::find(info, address, rules::kept(record.header.cpu, slot)) {
+    match orc::find(code, address, rules::kept(record.header.cpu, slot)) {
         Some(rule) => advance(walk, rule).unwrap_or(UNKNOWN),
         None => UNKNOWN,
     }

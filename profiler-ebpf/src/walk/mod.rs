@@ -6,6 +6,7 @@
 
 mod kernel;
 mod native;
+mod orc;
 mod python;
 pub mod registers;
 mod rules;

@@ -19,7 +19,7 @@ const BLOCK_ROWS: u32 = profiler_ebpf::BLOCK_WORDS as u32;
 /// A page has at most 1024 rows: 65 blocks when they start mid-block.
 const BLOCK_STEPS: u32 = 7;
 const ROW_STEPS: u32 = 4;
-const CHUNK: u32 = 1 << CHUNK_BITS;
+pub const CHUNK: u32 = 1 << CHUNK_BITS;
 
 /// What [`find_rule`] returns.
 struct Found {
@@ -58,35 +58,39 @@ pub fn kept(cpu: u32, record: u32) -> u32 {
 /// `None` where there is no unwind information. `kept` is of [`kept`].
 #[inline(always)]
 pub fn find(info: &Executable, address: u64, kept: u32) -> Option<&'static Rule> {
-    let chunk = address >> CHUNK_BITS;
-    let inside = address as u32 & (CHUNK - 1);
-    let place = FOUND.get_ptr_mut(kept.wrapping_add(place_of(chunk, info.generation)));
-    // SAFETY: the map returned it, and nobody else uses it, see `kept`.
-    let mut place = place.map(|place| unsafe { &mut *place });
-    if let Some(place) = &mut place
-        && place.chunk == chunk
-        && place.generation == info.generation
-        && u32::from(place.start) <= inside
-        && inside < u32::from(place.end)
-    {
-        // SAFETY: as above; a record has no other walk before this one's end.
-        return known(unsafe { &*core::ptr::addr_of!(place.rule) });
-    }
-    let (rule, start, end) = look_up(info, address)?;
-    if let Some(place) = place {
-        *place = FoundRule {
-            chunk,
-            generation: info.generation,
-            start,
-            end,
-            rule: *rule,
-        };
-    }
-    known(rule)
+    remember(info.generation, address, kept, || look_up(info, address))
 }
 
+/// The rule for an address: the one that was found before, or what `look_up` says,
+/// with from where to where in the address's chunk it holds.
 #[inline(always)]
-fn known(rule: &Rule) -> Option<&Rule> {
+pub fn remember(
+    generation: u32,
+    address: u64,
+    kept: u32,
+    look_up: impl FnOnce() -> Option<(Rule, u16, u16)>,
+) -> Option<&'static Rule> {
+    let chunk = address >> CHUNK_BITS;
+    let inside = address as u32 & (CHUNK - 1);
+    let place = FOUND.get_ptr_mut(kept.wrapping_add(place_of(chunk, generation)))?;
+    // SAFETY: the map returned it, and nobody else uses it, see `kept`.
+    let place = unsafe { &mut *place };
+    let holds = place.chunk == chunk
+        && place.generation == generation
+        && u32::from(place.start) <= inside
+        && inside < u32::from(place.end);
+    if !holds {
+        let (rule, start, end) = look_up()?;
+        *place = FoundRule {
+            chunk,
+            generation,
+            start,
+            end,
+            rule,
+        };
+    }
+    // SAFETY: as above; a record has no other walk before this one's end.
+    let rule = unsafe { &*core::ptr::addr_of!(place.rule) };
     (rule.cfa != cfa::NONE).then_some(rule)
 }
 
@@ -96,9 +100,9 @@ fn place_of(chunk: u64, generation: u32) -> u32 {
     (hash >> 48) as u32 & (FOUND_RULES - 1)
 }
 
-/// The rule by the table, and from where to where in the address's chunk it holds.
+/// By the table.
 #[inline(always)]
-fn look_up(info: &Executable, address: u64) -> Option<(&'static Rule, u16, u16)> {
+fn look_up(info: &Executable, address: u64) -> Option<(Rule, u16, u16)> {
     let relative = address.wrapping_sub(info.base);
     let page = relative >> PAGE_BITS;
     if page >= u64::from(info.page_count) {
@@ -115,7 +119,7 @@ fn look_up(info: &Executable, address: u64) -> Option<(&'static Rule, u16, u16)>
     let word = ((found.rule % RULES_PER_BLOCK) * 4) as usize & 12;
     // SAFETY: a rule is 4 words long and starts at word 0, 4, 8 or 12 of a
     // block of 16; any bit pattern is a rule.
-    let rule = unsafe { &*block.as_ptr().add(word).cast::<Rule>() };
+    let rule = unsafe { *block.as_ptr().add(word).cast::<Rule>() };
     let chunk = offset & !(CHUNK - 1);
     let start = found.start.max(chunk) - chunk;
     let end = found.end.min(chunk + CHUNK) - chunk;

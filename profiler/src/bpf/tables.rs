@@ -98,23 +98,6 @@ impl<T: Copy> SharedArray<T> {
         self.start.as_ptr()
     }
 
-    /// Copies of the first `count` entries.
-    ///
-    /// # Panics
-    ///
-    /// If there are not as many.
-    pub fn read(&self, count: usize) -> Vec<T> {
-        assert!(count <= self.length, "read beyond a mapped array");
-        let mut entries = Vec::with_capacity(count);
-        // SAFETY: within the mapping, by the check above, and within what was just
-        // allocated. No program writes meanwhile: that is the caller's to see to.
-        unsafe {
-            std::ptr::copy_nonoverlapping(self.start.as_ptr(), entries.as_mut_ptr(), count);
-            entries.set_len(count);
-        }
-        entries
-    }
-
     /// Copies `entries` to `first` and the entries behind it.
     ///
     /// # Panics

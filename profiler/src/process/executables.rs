@@ -8,10 +8,7 @@ use std::{
     time::Instant,
 };
 
-use profiler_ebpf::{
-    Executable as KernelExecutable, KERNEL_GENERATION, KERNEL_SLOT, ThreadSpecific, interpreter,
-    state,
-};
+use profiler_ebpf::{Executable as KernelExecutable, ThreadSpecific, interpreter, state};
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -416,27 +413,6 @@ impl Executables {
             self.publish(id, built.slot, kernel);
         }
         users
-    }
-
-    /// Makes the table of the running kernel visible.
-    pub fn install_kernel(&mut self, built: Built, kernel: &mut Kernel) {
-        self.built += 1;
-        self.build_cpu_ns += built.cpu_ns;
-        let result = built.result.and_then(|outcome| {
-            let info = KernelExecutable {
-                table: KERNEL_SLOT,
-                generation: KERNEL_GENERATION,
-                ..outcome.info
-            };
-            kernel
-                .set_executable(KERNEL_SLOT, info)
-                .map_err(|error| error.to_string())?;
-            self.tables.kernel = Some(outcome.table);
-            Ok(())
-        });
-        if let Err(reason) = result {
-            log::info!("kernel stacks are walked by the kernel alone: {reason}");
-        }
     }
 
     /// Tells the kernel side of an executable and its table. What interpreter

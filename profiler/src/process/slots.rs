@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use profiler_ebpf::{KERNEL_SLOT, MAX_EXECUTABLES};
+use profiler_ebpf::MAX_EXECUTABLES;
 
 use super::ExecutableId;
 
@@ -25,7 +25,7 @@ impl Slots {
     pub fn new() -> Self {
         Self {
             owners: vec![None; MAX_EXECUTABLES],
-            free: (KERNEL_SLOT + 1..MAX_EXECUTABLES as u32).rev().collect(),
+            free: (0..MAX_EXECUTABLES as u32).rev().collect(),
             resting: VecDeque::new(),
         }
     }
@@ -62,7 +62,7 @@ mod tests {
         let mut slots = Slots::new();
         let start = Instant::now();
         let all: Vec<u32> = (0..).map_while(|owner| slots.take(owner, start)).collect();
-        assert_eq!(all.len(), MAX_EXECUTABLES - 1);
+        assert_eq!(all.len(), MAX_EXECUTABLES);
 
         slots.give_back(all[7], start);
         assert_eq!(slots.take(1 << 20, start + REST / 2), None);

@@ -8,8 +8,8 @@ use std::{
 };
 
 use profiler_ebpf::{
-    Frame, KERNEL_SLOT, MAX_MAPPINGS, Mapping, NO_EXECUTABLE, Outcome, ProcessEntry, ProcessEvent,
-    ProcessKey, Source, ThreadSpecific,
+    Frame, MAX_MAPPINGS, Mapping, NO_EXECUTABLE, Outcome, ProcessEntry, ProcessEvent, ProcessKey,
+    Source, ThreadSpecific,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -21,10 +21,7 @@ use super::{
     read_maps, start_ticks, ticks_of,
     workers::{Done, Workers},
 };
-use crate::{
-    bpf::{Kernel, Sample, TableSlots},
-    unwind::orc::Orc,
-};
+use crate::bpf::{Kernel, Sample, TableSlots};
 
 /// What a sample of a running thread counts among those that wait for a table:
 /// every daemon of a host waits, and their tables must not keep those of busy
@@ -110,11 +107,6 @@ impl ProcessTable {
         &self.counts
     }
 
-    /// Has kernel stacks walked as users' are, once there is a table for that.
-    pub fn walk_kernel(&self, orc: Orc) {
-        self.workers.ask_kernel(orc);
-    }
-
     /// Processes known now.
     pub fn len(&self) -> usize {
         self.processes.len()
@@ -136,9 +128,6 @@ impl ProcessTable {
 
     pub fn install(&mut self, done: Done, kernel: &mut Kernel) {
         match done {
-            Done::Built(built) if built.slot == KERNEL_SLOT => {
-                self.executables.install_kernel(built, kernel);
-            }
             Done::Built(built) => {
                 for id in self.executables.install(built, kernel, &self.workers) {
                     self.publish_v8(id, kernel);

@@ -7,12 +7,11 @@
 //!
 //! [`TableSlots`]: crate::bpf::TableSlots
 
-use profiler_ebpf::{KERNEL_SLOT, MAX_TABLES};
+use profiler_ebpf::MAX_TABLES;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
 use super::{ExecutableId, workers::Outcome};
-use crate::bpf::TableMemory;
 
 /// What a table is made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,8 +56,6 @@ pub struct Tables {
     free: Vec<u32>,
     /// That of the last table.
     generation: u32,
-    /// The running kernel's, in a slot of its own.
-    pub kernel: Option<Arc<TableMemory>>,
 }
 
 impl Tables {
@@ -66,9 +63,8 @@ impl Tables {
         Self {
             by_slot: FxHashMap::default(),
             by_contents: FxHashMap::default(),
-            free: (KERNEL_SLOT + 1..MAX_TABLES as u32).rev().collect(),
+            free: (0..MAX_TABLES as u32).rev().collect(),
             generation: 0,
-            kernel: None,
         }
     }
 
@@ -155,7 +151,6 @@ impl Tables {
         self.by_slot
             .values()
             .filter_map(|table| Some(&table.finished.as_ref()?.as_ref().ok()?.table))
-            .chain(&self.kernel)
             .filter(|table| seen.insert(Arc::as_ptr(table)))
             .map(|table| table.bytes())
             .sum()
@@ -227,7 +222,7 @@ mod tests {
                 .collect()
         };
         let taken = others(&mut tables, 10);
-        assert_eq!(taken.len(), MAX_TABLES - 2);
+        assert_eq!(taken.len(), MAX_TABLES - 1);
         assert!(!taken.contains(&slot));
         tables.cleared(slot);
         assert!(others(&mut tables, 1 << 20).contains(&slot));

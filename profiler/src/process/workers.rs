@@ -8,7 +8,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use profiler_ebpf::{Executable, KERNEL_SLOT};
+use profiler_ebpf::Executable;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{Image, image::Parts};
@@ -16,7 +16,7 @@ use crate::{
     bpf::{TableMemory, TableSlots},
     elf::Elf,
     runtimes::{self, Recognised},
-    unwind::{self, Table, UnwindError, orc::Orc},
+    unwind,
 };
 
 /// Where a table's bytes come from.
@@ -61,14 +61,9 @@ pub struct Outcome {
     pub runtime: Option<Recognised>,
 }
 
-/// What a table is made from.
-enum Material {
-    Executable { origin: Origin, path: PathBuf },
-    Kernel(Orc),
-}
-
 struct Job {
-    material: Material,
+    origin: Origin,
+    path: PathBuf,
     /// Samples that ended for want of this table.
     demand: u64,
     /// What building it is expected to take, in bytes of the file.
@@ -147,32 +142,12 @@ impl Workers {
 
     /// Asks for a table to be put in a slot.
     pub fn ask(&self, slot: u32, origin: &Origin, path: &Path, demand: u64) {
-        let material = Material::Executable {
+        let job = Job {
             origin: origin.clone(),
             path: path.to_owned(),
+            demand,
+            size: origin.size(),
         };
-        self.give(
-            slot,
-            Job {
-                material,
-                demand,
-                size: origin.size(),
-            },
-        );
-    }
-
-    /// Asks for the table of the running kernel.
-    pub fn ask_kernel(&self, orc: Orc) {
-        let job = Job {
-            // The stacks of all processes are cheaper with it.
-            demand: u64::from(u32::MAX),
-            size: orc.entries.len() as u64,
-            material: Material::Kernel(orc),
-        };
-        self.give(KERNEL_SLOT, job);
-    }
-
-    fn give(&self, slot: u32, job: Job) {
         self.shared.lock().jobs.insert(slot, job);
         self.shared.changed.notify_one();
     }
@@ -288,16 +263,9 @@ fn clear(slots: &mut TableSlots, empty: &mut Option<TableMemory>, slot: u32) {
 }
 
 fn build(job: &Job, cache: &Mutex<Cache>) -> Result<Outcome, String> {
-    let (file, path) = match &job.material {
-        Material::Kernel(orc) => return put(unwind::orc::build(orc)),
-        Material::Executable {
-            origin: Origin::Memory(bytes),
-            ..
-        } => return put(unwind::build(&parse(bytes)?)),
-        Material::Executable {
-            origin: Origin::File(file),
-            path,
-        } => (file, path),
+    let file = match &job.origin {
+        Origin::Memory(bytes) => return build_from(&parse(bytes)?),
+        Origin::File(file) => file,
     };
     let image = Image::read(file, Parts::Unwinding).map_err(|error| error.to_string())?;
     let digest = image.digest();
@@ -312,8 +280,8 @@ fn build(job: &Job, cache: &Mutex<Cache>) -> Result<Outcome, String> {
         });
     }
     let elf = parse(image.bytes())?;
-    let mut outcome = put(unwind::build(&elf))?;
-    outcome.runtime = runtimes::recognise(file, &elf, path);
+    let mut outcome = build_from(&elf)?;
+    outcome.runtime = runtimes::recognise(file, &elf, &job.path);
     let Outcome {
         table,
         info,
@@ -329,9 +297,8 @@ fn parse(bytes: &[u8]) -> Result<Elf<'_>, String> {
     Elf::parse(bytes).map_err(|error| error.to_string())
 }
 
-/// Into a map of the kernel.
-fn put(table: Result<Table, UnwindError>) -> Result<Outcome, String> {
-    let table = table.map_err(|error| error.to_string())?;
+fn build_from(elf: &Elf<'_>) -> Result<Outcome, String> {
+    let table = unwind::build(elf).map_err(|error| error.to_string())?;
     let memory = TableMemory::new(&table.blocks).map_err(|error| error.to_string())?;
     Ok(Outcome {
         table: Arc::new(memory),

@@ -227,10 +227,6 @@ impl Session {
             .map(|_| kernel.table_slots())
             .collect::<Result<_, _>>()?;
         let mut table = ProcessTable::new(handles).context("cannot start threads")?;
-        match kernel.unwind_data() {
-            Ok(orc) => table.walk_kernel(orc),
-            Err(error) => log::info!("kernel stacks are walked by the kernel alone: {error}"),
-        }
         // Without them, housekeeping tries again.
         let online = cpus::online().unwrap_or_default();
         let mut notes = Vec::new();
@@ -280,6 +276,10 @@ impl Session {
     /// Returns why, if the recording shall not begin at all.
     async fn warm_up(&mut self, signals: &mut Signals) -> Option<String> {
         let begin = Instant::now();
+        // Not earlier: until then the kernel walks its stacks.
+        if let Err(error) = self.kernel.walk_kernel_stacks() {
+            log::info!("kernel stacks are walked by the kernel alone: {error}");
+        }
         let mut tick = tokio::time::interval(Duration::from_millis(5));
         let mut interrupted = None;
         while interrupted.is_none() {

@@ -11,7 +11,6 @@ mod expression;
 mod frames;
 mod go;
 mod interpreter;
-pub mod orc;
 pub mod parts;
 mod rule;
 mod synthetic;
