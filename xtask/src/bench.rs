@@ -22,10 +22,48 @@ const FREQUENCY: u32 = 99;
 const WORDS: [&str; 5] = ["--json", "accuracy", "events", "load", "compare"];
 /// Pairs of builds that are compared.
 const PAIRS: usize = 200;
+/// Runs of each tool, in turn: the speed of a shared machine changes by the minute.
+const ROUNDS: usize = 3;
 
-struct Row {
-    tool: &'static str,
-    measured: Measured,
+struct Tool<'a> {
+    name: &'static str,
+    commands: Box<dyn Fn() -> Vec<Command> + 'a>,
+    /// What it says itself about its cost.
+    report: Option<&'a Path>,
+    runs: Vec<Measured>,
+}
+
+impl<'a> Tool<'a> {
+    fn new(name: &'static str, commands: impl Fn() -> Vec<Command> + 'a) -> Self {
+        Self {
+            name,
+            commands: Box::new(commands),
+            report: None,
+            runs: Vec::new(),
+        }
+    }
+
+    fn run(&mut self) -> Result<()> {
+        eprintln!("measuring {}", self.name);
+        let mut measured = measure::run((self.commands)()).context(self.name)?;
+        if let Some(report) = self.report {
+            measured.read_report(report);
+        }
+        self.runs.push(measured);
+        Ok(())
+    }
+
+    fn to_json(&self) -> Value {
+        let runs: Vec<Value> = self.runs.iter().map(Measured::to_json).collect();
+        json!({ "tool": self.name, "runs": runs })
+    }
+
+    /// The median of its runs.
+    fn median(&self, value: impl Fn(&Measured) -> Option<f64>) -> Option<f64> {
+        let mut values: Vec<f64> = self.runs.iter().filter_map(value).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied()
+    }
 }
 
 pub fn bench(arguments: &[String]) -> Result<()> {
@@ -72,34 +110,30 @@ pub fn bench(arguments: &[String]) -> Result<()> {
     let load = Load::start(&work)?;
     let _stats = measure::ProgramStats::on()?;
 
-    let mut rows = Vec::new();
     let report = work.join("ours.json");
     // What the others record, and what is recorded unless it is asked for less.
-    for (tool, sources) in [("profiler, on-CPU", "on-cpu"), ("profiler, all", "all")] {
-        rows.push(row(
-            tool,
-            vec![ours(&profiler, &report, sources)],
-            Some(&report),
-        ));
+    let mut tools = Vec::new();
+    for (name, sources) in [("profiler, on-CPU", "on-cpu"), ("profiler, all", "all")] {
+        let mut tool = Tool::new(name, || vec![ours(&profiler, &report, sources)]);
+        tool.report = Some(&report);
+        tools.push(tool);
     }
-    match bee {
-        Ok(bee) => rows.push(row(
-            "profile-bee",
-            vec![profile_bee_command(&bee, &work)],
-            None,
-        )),
+    match &bee {
+        Ok(bee) => tools.push(Tool::new("profile-bee", || {
+            vec![profile_bee_command(bee, &work)]
+        })),
         Err(error) => eprintln!("profile-bee is left out: {error:#}"),
     }
-    rows.push(row("perf record + script", perf(&work), None));
-    rows.push(row("bpftrace", vec![bpftrace()], None));
-    let rows: Vec<Row> = rows
-        .into_iter()
-        .filter_map(|row| row.map_err(|error| eprintln!("left out: {error:#}")).ok())
-        .collect();
-    let values: Vec<Value> = rows
-        .iter()
-        .map(|row| row.measured.to_json(row.tool))
-        .collect();
+    tools.push(Tool::new("perf record + script", || perf(&work)));
+    tools.push(Tool::new("bpftrace", || vec![bpftrace()]));
+    for _ in 0..ROUNDS {
+        tools.retain_mut(|tool| {
+            tool.run()
+                .map_err(|error| eprintln!("left out: {error:#}"))
+                .is_ok()
+        });
+    }
+    let values: Vec<Value> = tools.iter().map(Tool::to_json).collect();
     fs::write(
         work.join("bench.json"),
         serde_json::to_string_pretty(&values)?,
@@ -112,7 +146,7 @@ pub fn bench(arguments: &[String]) -> Result<()> {
             }))?
         );
     } else {
-        table(&rows);
+        table(&tools);
     }
     // Interpreters alone: their cost must not hide in that of the load.
     drop(load);
@@ -125,15 +159,6 @@ fn profiler() -> Result<PathBuf> {
         Some(binary) => Ok(PathBuf::from(binary)),
         None => dist::build(),
     }
-}
-
-fn row(tool: &'static str, commands: Vec<Command>, report: Option<&Path>) -> Result<Row> {
-    eprintln!("measuring {tool}");
-    let mut measured = measure::run(commands).with_context(|| tool.to_owned())?;
-    if let Some(report) = report {
-        measured.read_report(report);
-    }
-    Ok(Row { tool, measured })
 }
 
 fn ours(profiler: &Path, report: &Path, sources: &str) -> Command {
@@ -289,8 +314,8 @@ impl Drop for Load {
     }
 }
 
-fn table(rows: &[Row]) {
-    let Some(first) = rows.first().map(|row| &row.measured) else {
+fn table(tools: &[Tool<'_>]) {
+    let Some(first) = tools.first() else {
         println!("nothing was measured");
         return;
     };
@@ -298,25 +323,28 @@ fn table(rows: &[Row]) {
         "\n{:<22} {:>14} {:>16} {:>16} {:>14} {:>12}",
         "tool", "BPF µs/sample", "CPU s", "peak MB", "first s", "samples"
     );
-    // A ratio is to ours: how many times more the other needs.
-    let cell = |value: Option<f64>, base: Option<f64>| match (value, base) {
-        (Some(value), Some(base)) if base > 0.0 => format!("{value:.2} ({:.1}x)", value / base),
-        (Some(value), _) => format!("{value:.2}"),
-        (None, _) => "-".to_owned(),
-    };
-    for Row { tool, measured } in rows {
+    for tool in tools {
+        // A ratio is to ours: how many times more the other needs.
+        let cell =
+            |value: fn(&Measured) -> Option<f64>| match (tool.median(value), first.median(value)) {
+                (Some(value), Some(base)) if base > 0.0 => {
+                    format!("{value:.2} ({:.1}x)", value / base)
+                }
+                (Some(value), _) => format!("{value:.2}"),
+                (None, _) => "-".to_owned(),
+            };
+        let samples = tool.median(|run| run.samples.map(|samples| samples as f64));
         println!(
-            "{tool:<22} {:>14} {:>16} {:>16} {:>14} {:>12}",
-            cell(measured.bpf_per_sample(), first.bpf_per_sample()),
-            cell(Some(measured.cpu), Some(first.cpu)),
-            cell(Some(measured.memory), Some(first.memory)),
-            cell(measured.first_sample, first.first_sample),
-            measured
-                .samples
-                .map_or("-".to_owned(), |samples| samples.to_string()),
+            "{:<22} {:>14} {:>16} {:>16} {:>14} {:>12}",
+            tool.name,
+            cell(Measured::bpf_per_sample),
+            cell(|run| Some(run.cpu)),
+            cell(|run| Some(run.memory)),
+            cell(|run| run.first_sample),
+            samples.map_or("-".to_owned(), |samples| samples.to_string()),
         );
     }
     println!(
-        "\n{SECONDS} s of the whole host at {FREQUENCY} Hz, symbols included; (x) against the first row"
+        "\n{SECONDS} s of the whole host at {FREQUENCY} Hz, symbols included: medians of {ROUNDS} runs, in turn; (x) against the first row"
     );
 }

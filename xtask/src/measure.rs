@@ -38,9 +38,8 @@ impl Measured {
             .map(|(time, runs)| time as f64 / runs as f64 / 1e3)
     }
 
-    pub fn to_json(&self, tool: &str) -> Value {
+    pub fn to_json(&self) -> Value {
         json!({
-            "tool": tool,
             "bpf_us_per_sample": self.bpf_per_sample(),
             "cpu_s": self.cpu,
             "peak_mb": self.memory,
