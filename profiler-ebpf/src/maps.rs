@@ -102,6 +102,7 @@ pub static SETTINGS: Settings = Settings {
     counts_calls: 0,
     tells_targets: 0,
     has_victim_task: 0,
+    times_statements: 0,
 };
 
 /// Reads one setting. Volatile, so that the compiler does not fold in the

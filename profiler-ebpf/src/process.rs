@@ -30,6 +30,8 @@ pub struct Settings {
     /// Not zero when `mark_victim` has the victim's `task_struct` as its
     /// argument (6.9).
     pub has_victim_task: u32,
+    /// Not zero when phases of statements are timed.
+    pub times_statements: u32,
 }
 
 /// Which tasks are wanted, [`Settings::gate`].

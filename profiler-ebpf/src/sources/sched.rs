@@ -332,6 +332,9 @@ pub fn created(task: Task, tgid: u32) {
 /// Its process runs another program now, which was thread `old`.
 #[inline(always)]
 pub fn executed(task: Task, tgid: u32, old: u32) {
+    if setting!(follows_threads) == 0 {
+        return;
+    }
     if old != tgid {
         takes_over(task, tgid, old);
     } else if let Some(clock) = THREADS.get_ptr_mut(&tgid) {
@@ -365,12 +368,18 @@ fn takes_over(task: Task, tgid: u32, old: u32) {
 /// A thread ends that the gate does not let through any more.
 #[inline(always)]
 pub fn forget(tid: u32) {
+    if setting!(follows_threads) == 0 {
+        return;
+    }
     let _ = THREADS.remove(&tid);
 }
 
 /// A thread ends, in process context: sends its account.
 #[inline(always)]
 pub fn ended(task: Task, tid: u32) {
+    if setting!(follows_threads) == 0 {
+        return;
+    }
     let Some(clock) = THREADS.get_ptr_mut(&tid) else {
         return;
     };

@@ -26,7 +26,7 @@ use profiler_ebpf::{
 
 use crate::{
     gate::{self, Verdict, Wanted},
-    maps::{BACKENDS, EVENTS, KNOWN_TEXTS, NEW_BACKEND, TEXT_ARGUMENTS, WINDOW, count},
+    maps::{BACKENDS, EVENTS, KNOWN_TEXTS, NEW_BACKEND, TEXT_ARGUMENTS, WINDOW, count, setting},
     task::Task,
 };
 
@@ -132,6 +132,9 @@ pub fn lock_wait_ends() {
 /// A thread ended, which may have been a backend.
 #[inline(always)]
 pub fn ended(tid: u32) {
+    if setting!(times_statements) == 0 {
+        return;
+    }
     let Some(backend) = BACKENDS.get_ptr_mut(tid) else {
         return;
     };

@@ -238,6 +238,7 @@ impl Kernel {
             counts_calls: (options.calls > 0).into(),
             tells_targets: options.targets.into(),
             has_victim_task: facts.has_victim_task.into(),
+            times_statements: options.statements.into(),
         };
         // Switched on before the first program runs; without it the cost
         // section says that it is missing.
