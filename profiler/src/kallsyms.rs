@@ -9,7 +9,7 @@ use std::{
     sync::OnceLock,
 };
 
-use memchr::{memmem, memrchr};
+use memchr::{memchr, memmem, memrchr};
 
 pub const PATH: &str = "/proc/kallsyms";
 
@@ -63,6 +63,24 @@ pub fn address(text: &[u8], name: &str) -> Option<u64> {
     (line.start != 0).then_some(line.start)
 }
 
+/// The lines of `text` that are not behind `address`, the last one first: `text` has
+/// nothing but lines, ordered by address.
+pub fn until(text: &[u8], address: u64) -> impl Iterator<Item = Line<'_>> {
+    let (mut low, mut high) = (0, text.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let start = memrchr(b'\n', &text[low..middle]).map_or(low, |at| low + at + 1);
+        let end = memchr(b'\n', &text[middle..high]).map_or(high, |at| middle + at + 1);
+        if Line::parse(&text[start..end]).is_some_and(|line| line.start > address) {
+            high = start;
+        } else {
+            low = end;
+        }
+    }
+    let lines = text[..low].split(|&byte| byte == b'\n');
+    lines.rev().filter_map(Line::parse)
+}
+
 /// Its first lines, those of the kernel itself, ordered by address. Who comes while
 /// they are being read waits for them.
 pub fn core() -> io::Result<&'static [u8]> {
@@ -105,6 +123,19 @@ mod tests {
         assert_eq!(address(text, "return_to_handler"), Some(0x1800));
         assert_eq!(address(text, "__start_orc_unwind"), None);
         assert_eq!(address(text, "hidden"), None);
+    }
+
+    #[test]
+    fn lines_until_an_address() {
+        let text = b"10 T a\n20 t b\n20 T c\n30 D d\n";
+        let names =
+            |address| -> Vec<&[u8]> { until(text, address).map(|line| line.name).collect() };
+        assert_eq!(names(0xf), [b""; 0]);
+        assert_eq!(names(0x10), [b"a"]);
+        assert_eq!(names(0x1f), [b"a"]);
+        assert_eq!(names(0x20), [b"c", b"b", b"a"]);
+        assert_eq!(names(u64::MAX), [b"d", b"c", b"b", b"a"]);
+        assert_eq!(until(b"", 1).count(), 0);
     }
 
     #[test]

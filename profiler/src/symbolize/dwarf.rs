@@ -9,7 +9,7 @@
 use std::{borrow::Cow, cell::OnceCell, fs::File, sync::Arc, time::Duration};
 
 use addr2line::Context;
-use gimli::{AttributeValue, DebugInfoOffset, EndianSlice, NativeEndian};
+use gimli::{AttributeValue, DebugInfoOffset, EndianSlice, NativeEndian, SectionId};
 
 use super::{
     elf::{Elf, SHF_COMPRESSED, Section, u32_at, u64_at},
@@ -237,9 +237,12 @@ struct Sections<'a>(gimli::DwarfSections<Cow<'a, [u8]>>);
 
 impl<'a> Sections<'a> {
     fn load(elf: &Elf<'_, File>, map: &Map<'a>) -> Self {
-        let load = |id: gimli::SectionId| -> Result<Cow<'a, [u8]>, std::convert::Infallible> {
-            Ok(elf
-                .section(id.name())
+        let load = |id: SectionId| -> Result<Cow<'a, [u8]>, std::convert::Infallible> {
+            // Where variables are is a seventh of libc's, to be decompressed for nobody.
+            let wanted = !matches!(id, SectionId::DebugLoc | SectionId::DebugLocLists);
+            Ok(wanted
+                .then(|| elf.section(id.name()))
+                .flatten()
                 .and_then(|section| contents(section, map))
                 .unwrap_or_default())
         };

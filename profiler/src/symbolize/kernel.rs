@@ -60,6 +60,17 @@ impl Best {
             line.module.to_vec(),
         ));
     }
+
+    /// That of an address at or behind it.
+    fn symbol(&self, address: u64) -> Option<KernelSymbol> {
+        let (rank, _, name, module) = self.name.as_ref()?;
+        let text = |bytes: &[u8]| printable(String::from_utf8_lossy(bytes).into_owned());
+        (*rank < NO_FUNCTION && address - self.start < MAX_FUNCTION).then(|| KernelSymbol {
+            name: text(name),
+            module: text(module),
+            start: self.start,
+        })
+    }
 }
 
 const NO_FUNCTION: u8 = 3;
@@ -78,17 +89,26 @@ fn rank(line: &Line<'_>) -> u8 {
 /// The symbols of each address, `None` where there is none.
 pub fn look_up(addresses: &[u64]) -> Result<Vec<Option<KernelSymbol>>, KernelError> {
     let core = kallsyms::core()?;
-    let lines = core.split(|&byte| byte == b'\n');
-    let last = lines
-        .rev()
-        .find_map(Line::parse)
-        .map_or(0, |line| line.start);
+    let last = kallsyms::until(core, u64::MAX).next();
+    let last = last.map_or(0, |line| line.start);
     // Modules and programs lie behind the kernel.
     if addresses.iter().all(|&address| address < last) {
-        return look_up_in(core, addresses);
+        let symbol = |&address: &u64| look_up_ordered(core, address);
+        return Ok(addresses.iter().map(symbol).collect());
     }
     let file = BufReader::with_capacity(256 << 10, File::open(kallsyms::PATH)?);
     look_up_in(file, addresses)
+}
+
+fn look_up_ordered(text: &[u8], address: u64) -> Option<KernelSymbol> {
+    let mut best = Best::default();
+    for line in kallsyms::until(text, address) {
+        if best.name.is_some() && line.start < best.start {
+            break;
+        }
+        best.offer(&line);
+    }
+    best.symbol(address)
 }
 
 fn look_up_in(
@@ -126,17 +146,7 @@ fn look_up_in(
         if best.name.is_some() {
             last = best;
         }
-        if let Some((rank, _, name, module)) = &last.name
-            && *rank < NO_FUNCTION
-            && addresses[index] - last.start < MAX_FUNCTION
-        {
-            let text = |bytes: &[u8]| printable(String::from_utf8_lossy(bytes).into_owned());
-            found[index] = Some(KernelSymbol {
-                name: text(name),
-                module: text(module),
-                start: last.start,
-            });
-        }
+        found[index] = last.symbol(addresses[index]);
     }
     Ok(found)
 }
@@ -149,9 +159,14 @@ mod tests {
 
     #[test]
     fn between_symbols() {
-        let text =
-            "1000 T _text\n1000 T start\n1000 t local\n2000 t f\t[mod]\n3000 D data\nrubbish\n";
-        let names = look_up_in(text.as_bytes(), &[0x3001, 0x1fff, 0x2000, 0xfff, 0x1000]).unwrap();
+        let ordered = "1000 T _text\n1000 T start\n1000 t local\n2000 t f\t[mod]\n3000 D data\n";
+        let text = format!("{ordered}rubbish\n");
+        let addresses = [0x3001, 0x1fff, 0x2000, 0xfff, 0x1000];
+        let names = look_up_in(text.as_bytes(), &addresses).unwrap();
+        assert_eq!(
+            names,
+            addresses.map(|address| look_up_ordered(ordered.as_bytes(), address))
+        );
         let names: Vec<_> = names
             .iter()
             .map(|symbol| {
