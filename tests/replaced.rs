@@ -14,22 +14,31 @@ const SHARE_ERROR: f64 = 12.0;
 
 #[test]
 fn a_library_in_the_place_of_another() -> Result<()> {
-    measured(check)
+    measured(|| check(&[]))
 }
 
-fn check() -> Result<()> {
+/// Whoever is forked before the profiler knows has the library too.
+#[test]
+fn a_child_that_is_forked_at_once() -> Result<()> {
+    measured(|| check(&["fork"]))
+}
+
+fn check(options: &[&str]) -> Result<()> {
     let directory = programs::build()?;
     let scratch = tempfile::tempdir()?;
     let target = programs::ready(
         Command::new(directory.join("replaced"))
             .arg(directory.join("libfirst.so"))
-            .arg(directory.join("libsecond.so")),
+            .arg(directory.join("libsecond.so"))
+            .args(options),
     )?;
-    let mut folded = profiler::record_process(
-        &target,
-        &["--duration", "10", "--frequency", "499"],
-        &scratch.path().join("x.folded"),
-    )?;
+    let into = scratch.path().join("x.folded");
+    let recording = ["--duration", "10", "--frequency", "499"];
+    let mut folded = if options.is_empty() {
+        profiler::record_process(&target, &recording, &into)?
+    } else {
+        profiler::record(&[&["--mode", "system"], &recording[..]].concat(), &into)?
+    };
     folded.keep(|stack| stack.has("burn"));
     for (name, other) in [
         ("inner_first", "inner_second"),

@@ -86,6 +86,9 @@ pub struct ProcessTable {
     mapped: MappedCode,
     /// Known processes that have mapped code since they were scanned.
     changed: FxHashSet<u32>,
+    /// Children and their parents, since the last look at what was mapped: what the
+    /// parent had mapped then, and we did not know yet, the child has too.
+    forked: Vec<(u32, u32)>,
 }
 
 impl ProcessTable {
@@ -100,6 +103,7 @@ impl ProcessTable {
             last_sweep: Instant::now(),
             mapped: MappedCode::new()?,
             changed: FxHashSet::default(),
+            forked: Vec::new(),
         })
     }
 
@@ -193,6 +197,11 @@ impl ProcessTable {
                 changed.insert(tgid);
             }
         });
+        for (child, parent) in self.forked.drain(..) {
+            if changed.contains(&parent) {
+                changed.insert(child);
+            }
+        }
         self.counts.mappings_untold = self.mapped.lost;
         // A program that starts maps its libraries one after the other.
         let due: Vec<u32> = changed
@@ -433,12 +442,13 @@ impl ProcessTable {
             start_ticks: ticks_of(event.process.start_boottime),
             exec_id: parent.exec_id,
             layout: Rc::clone(&parent.layout),
-            last_scan: Instant::now(),
+            last_scan: parent.last_scan,
             backoff: FIRST_BACKOFF,
         };
         // Published again, with the layout that the parent has here: it may
         // have been scanned anew between the fork and now.
         self.publish(event.process.tgid, child, kernel);
+        self.forked.push((event.process.tgid, event.parent_tgid));
     }
 
     /// Another program runs in the process now.
