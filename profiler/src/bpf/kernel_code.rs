@@ -63,7 +63,27 @@ impl Kernel {
     ///
     /// If there is none that we know; the kernel is asked for each stack as before.
     pub fn walk_kernel_stacks(&mut self) -> Result<(), KernelCodeError> {
-        let symbols = kallsyms::core()?;
+        let mut data = UnwindData::find(kallsyms::core()?)?;
+        data.read(&Memory::of(self)?)?;
+        let map = self.ebpf.map_mut(MAP).ok_or(KernelError::Incomplete(MAP))?;
+        let mut map: Array<_, Shared<KernelCode>> =
+            Array::try_from(map).map_err(KernelError::Map)?;
+        map.set(0, Shared(data.code), 0).map_err(KernelError::Map)?;
+        Ok(())
+    }
+}
+
+/// Where the data is, and of which layout.
+#[derive(Debug)]
+struct UnwindData {
+    code: KernelCode,
+    header: Range<u64>,
+    /// Entries.
+    count: u64,
+}
+
+impl UnwindData {
+    fn find(symbols: &[u8]) -> Result<Self, KernelCodeError> {
         let address = |name| kallsyms::address(symbols, name).ok_or(KernelCodeError::Symbol(name));
         let text = CodeRange {
             start: address(TEXT)?,
@@ -72,53 +92,54 @@ impl Kernel {
         let header = address(HEADER)?..address(HEADER_END)?;
         let places = address(PLACES)?..address(PLACES_END)?;
         let entries = address(ENTRIES)?..address(ENTRIES_END)?;
-        // The script puts them behind the entries, and not every kernel lists their
-        // symbol.
-        let blocks = entries.end.next_multiple_of(BLOCK_INDEX_BYTES);
         let size = |range: &Range<u64>| range.end.saturating_sub(range.start);
         let count = size(&places) / PLACE_BYTES;
-        let text_size = text.end.saturating_sub(text.start);
         if size(&header) != HEADER_BYTES as u64
             || size(&entries) != count * ENTRY_BYTES as u64
+            || text.start >= text.end
             || text.start.trailing_zeros() < CODE_BLOCK_BITS
         {
             return Err(KernelCodeError::Layout);
         }
-        let memory = Memory::of(self)?;
-        let mut digest = [0; HEADER_BYTES];
-        for (bytes, at) in digest.chunks_exact_mut(4).zip(header.step_by(4)) {
-            bytes.copy_from_slice(&memory.word(at)?.to_ne_bytes());
-        }
-        let numbering = Numbering::of(&digest).ok_or(KernelCodeError::Layout)?;
-        let last_block = (text_size - 1) >> CODE_BLOCK_BITS;
-        let mut before = 0;
-        // They are searched by; what is found is checked each time, in the kernel.
-        for block in [0, last_block / 2, last_block, last_block + 1] {
-            let index = memory.word(blocks + block * BLOCK_INDEX_BYTES)?;
-            if index < before || u64::from(index) >= count {
-                return Err(KernelCodeError::Layout);
-            }
-            before = index;
-        }
-        drop(memory);
-        let mut trampolines = [0; TRAMPOLINES.len()];
-        for (address, name) in trampolines.iter_mut().zip(TRAMPOLINES) {
-            *address = kallsyms::address(symbols, name).unwrap_or(0);
-        }
+        let trampoline = |name| kallsyms::address(symbols, name).unwrap_or(0);
         let code = KernelCode {
             text,
             places: places.start,
             entries: entries.start,
-            blocks,
-            trampolines,
-            numbering,
+            // The script puts them behind the entries, and not every kernel lists
+            // their symbol.
+            blocks: entries.end.next_multiple_of(BLOCK_INDEX_BYTES),
+            trampolines: TRAMPOLINES.map(trampoline),
             walked: 1,
-            reserved: [0; 2],
+            ..KernelCode::default()
         };
-        let map = self.ebpf.map_mut(MAP).ok_or(KernelError::Incomplete(MAP))?;
-        let mut map: Array<_, Shared<KernelCode>> =
-            Array::try_from(map).map_err(KernelError::Map)?;
-        map.set(0, Shared(code), 0).map_err(KernelError::Map)?;
+        Ok(Self {
+            code,
+            header,
+            count,
+        })
+    }
+
+    fn read(&mut self, memory: &Memory<'_>) -> Result<(), KernelCodeError> {
+        let mut digest = [0; HEADER_BYTES];
+        for (bytes, at) in digest
+            .chunks_exact_mut(4)
+            .zip(self.header.clone().step_by(4))
+        {
+            bytes.copy_from_slice(&memory.word(at)?.to_ne_bytes());
+        }
+        self.code.numbering = Numbering::of(&digest).ok_or(KernelCodeError::Layout)?;
+        let CodeRange { start, end } = self.code.text;
+        let last = (end - 1 - start) >> CODE_BLOCK_BITS;
+        let mut before = 0;
+        // What is found by them is checked each time, by the walker.
+        for block in [0, last / 2, last, last + 1] {
+            let index = memory.word(self.code.blocks + block * BLOCK_INDEX_BYTES)?;
+            if index < before || u64::from(index) >= self.count {
+                return Err(KernelCodeError::Layout);
+            }
+            before = index;
+        }
         Ok(())
     }
 }
@@ -146,5 +167,41 @@ impl Drop for Memory<'_> {
     fn drop(&mut self) {
         // Nothing runs it any more; otherwise it goes with the rest.
         let _ = self.0.unload();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SYMBOLS: &str = "ffffffff81000000 T _stext\nffffffff81000800 T return_to_handler\n\
+        ffffffff81002000 T _etext\nffffffff82000000 R __start_orc_header\n\
+        ffffffff82000014 R __stop_orc_header\nffffffff82000014 R __start_orc_unwind_ip\n\
+        ffffffff82000020 R __stop_orc_unwind_ip\nffffffff82000020 R __start_orc_unwind\n\
+        ffffffff82000032 R __stop_orc_unwind\n";
+
+    #[test]
+    fn where_it_is() {
+        let data = UnwindData::find(SYMBOLS.as_bytes()).unwrap();
+        assert_eq!(data.count, 3);
+        assert_eq!(data.code.blocks, 0xffff_ffff_8200_0034);
+        assert_eq!(data.code.trampolines, [0xffff_ffff_8100_0800, 0, 0]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        for (part, other) in [
+            ("81000000 T _stext", "81000080 T _stext"),
+            ("81002000 T _etext", "81000000 T _etext"),
+            ("82000032 R __stop", "82000030 R __stop"),
+            ("82000014 R __stop", "82000010 R __stop"),
+        ] {
+            let symbols = SYMBOLS.replace(part, other);
+            let error = UnwindData::find(symbols.as_bytes()).unwrap_err();
+            assert!(matches!(error, KernelCodeError::Layout), "{other}");
+        }
+        let hidden = SYMBOLS.replace("ffffffff8", "000000000");
+        let error = UnwindData::find(&hidden.as_bytes()[..50]).unwrap_err();
+        assert!(matches!(error, KernelCodeError::Symbol(_)), "{error}");
     }
 }

@@ -39,7 +39,7 @@ const RECLAIM: [(&str, [&str; 2]); 2] = [
 ];
 
 impl Kernel {
-    /// Looks at page faults from the next [`Kernel::start_sampling`] on.
+    /// Looks at page faults from now on, wherever CPU time is sampled.
     ///
     /// # Errors
     ///
@@ -49,6 +49,9 @@ impl Kernel {
             self.load_sampler(name)?;
         }
         self.samples_faults = true;
+        for cpu in self.sampled_cpus() {
+            self.start_faults(cpu)?;
+        }
         Ok(())
     }
 

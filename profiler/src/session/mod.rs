@@ -237,6 +237,10 @@ impl Session {
         for &pid in &options.pids {
             table.prepare(pid, &mut kernel);
         }
+        // Before the other sources are loaded, which takes longer: who is busy is
+        // learnt meanwhile.
+        let mut cpus = Cpus::default();
+        cpus.follow(&online, &mut kernel)?;
         let sources = Sources::start(&mut kernel, &containers, options, |pid| match gate {
             Gate::Everything => true,
             Gate::Processes => options.pids.contains(&pid),
@@ -245,8 +249,6 @@ impl Session {
                 wanted_cgroups.v2.contains(&v2) || wanted_cgroups.v1.contains(&v1)
             }
         });
-        let mut cpus = Cpus::default();
-        cpus.follow(&online, &mut kernel)?;
         let baseline = Baseline::take(&kernel)?;
         Ok(Self {
             pids: options
