@@ -127,6 +127,8 @@ fn compile(toolchain: &Toolchain, deny_warnings: bool) -> Result<Vec<u8>> {
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        // Its BTF is made from debug information.
+        .env("CARGO_PROFILE_RELEASE_STRIP", "none")
         // What a user set for the host's build must not reach this one.
         .env_remove("RUSTFLAGS")
         .env_remove("RUSTC_WRAPPER")
