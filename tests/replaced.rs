@@ -9,7 +9,7 @@ use tests::{folded::Stack, measurement::measured, profiler, programs};
 /// know yet, some 20 ms in each half second; of one that never knows it is half.
 const LATE: f64 = 15.0;
 /// Points by which either library may be off its half, for that and because one of
-/// their 20 turns may be cut off.
+/// their 16 to 20 turns may be cut off.
 const SHARE_ERROR: f64 = 12.0;
 
 #[test]

@@ -22,7 +22,8 @@ pub struct KernelCode {
     /// knows where from. 0: none.
     pub trampolines: [u64; MAX_TRAMPOLINES],
     pub numbering: Numbering,
-    /// 1 while our walker walks.
+    /// 1 while our walker walks. In the last word, since the entry is written under the
+    /// walker's eyes, from its start.
     pub walked: u8,
     pub reserved: [u8; 2],
 }

@@ -235,9 +235,11 @@ pub const FOUND_RULES: u32 = 512;
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct FoundRule {
-    /// ELF virtual address without its lowest [`CHUNK_BITS`].
+    /// ELF virtual address, of the kernel the address itself, without its lowest
+    /// [`CHUNK_BITS`].
     pub chunk: u64,
-    /// [`Executable::generation`] of the table that it is from; 0: none.
+    /// [`Executable::generation`] of the table that it is from, or
+    /// [`KERNEL_GENERATION`]; 0: none.
     pub generation: u32,
     /// Within the chunk, it holds from here up to, not including, `end`.
     pub start: u16,

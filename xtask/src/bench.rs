@@ -23,7 +23,7 @@ const WORDS: [&str; 5] = ["--json", "accuracy", "events", "load", "compare"];
 /// Pairs of builds that are compared.
 const PAIRS: usize = 200;
 /// Runs of each tool, in turn: the speed of a shared machine changes by the minute.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 struct Tool<'a> {
     name: &'static str,
@@ -127,12 +127,13 @@ pub fn bench(arguments: &[String]) -> Result<()> {
     tools.push(Tool::new("perf record + script", || perf(&work)));
     tools.push(Tool::new("bpftrace", || vec![bpftrace()]));
     for _ in 0..ROUNDS {
-        tools.retain_mut(|tool| {
-            tool.run()
-                .map_err(|error| eprintln!("left out: {error:#}"))
-                .is_ok()
-        });
+        for tool in &mut tools {
+            if let Err(error) = tool.run() {
+                eprintln!("a run is left out: {error:#}");
+            }
+        }
     }
+    tools.retain(|tool| !tool.runs.is_empty());
     let values: Vec<Value> = tools.iter().map(Tool::to_json).collect();
     fs::write(
         work.join("bench.json"),

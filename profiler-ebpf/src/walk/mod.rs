@@ -1,6 +1,6 @@
 //! The stack walker: one record, one loop, one outcome.
 //!
-//! The verifier checks [`native::step`] and the two searches once each, as
+//! The verifier checks [`native::step`] and the searches once each, as
 //! global functions (5.6), and not again for every frame. So the loop below
 //! has no tail calls, and its length is a constant of ours.
 

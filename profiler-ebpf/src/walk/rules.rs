@@ -1,5 +1,5 @@
-//! The rule for an address of an executable: from its unwind table, or from the
-//! rules that were found lately.
+//! The rule for an address: of an executable from its unwind table, or from the rules
+//! that were found lately, the kernel's too.
 //!
 //! Most frames of a stack were in the one before too, but 10 ms later little of
 //! what the table's lookup reads is still in the CPU's caches: up to eight cache
@@ -62,7 +62,8 @@ pub fn find(info: &Executable, address: u64, kept: u32) -> Option<&'static Rule>
 }
 
 /// The rule for an address: the one that was found before, or what `look_up` says,
-/// with from where to where in the address's chunk it holds.
+/// with from where to where in the address's chunk it holds. `None` where that says
+/// nothing, or that there is no unwind information.
 #[inline(always)]
 pub fn remember(
     generation: u32,

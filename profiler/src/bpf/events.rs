@@ -143,6 +143,12 @@ impl<'a> Sample<'a> {
     }
 }
 
+/// The clock of events' times, `bpf_ktime_get_ns`: `CLOCK_MONOTONIC`, nanoseconds.
+pub fn now() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// Copies an event of the ABI from the start of `data`.
 fn copy<T: AbiEvent>(data: &[u8]) -> Option<T> {
     if data.len() < size_of::<T>() {

@@ -43,16 +43,20 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// If the kernel refuses the programs; nothing is recorded then.
+    /// If the kernel refuses the programs or the events; nothing is recorded then.
     pub fn sample_faults(&mut self) -> Result<(), KernelError> {
         for (name, ..) in FAULTS {
             self.load_sampler(name)?;
         }
-        self.samples_faults = true;
-        for cpu in self.sampled_cpus() {
-            self.start_faults(cpu)?;
+        let cpus = self.sampled_cpus();
+        let attached = cpus.iter().try_for_each(|&cpu| self.start_faults(cpu));
+        self.samples_faults = attached.is_ok();
+        if attached.is_err() {
+            for cpu in cpus {
+                self.stop_faults(cpu);
+            }
         }
-        Ok(())
+        attached
     }
 
     /// Attaches to the faults of a CPU.

@@ -17,7 +17,7 @@ mod tracefs;
 mod waits;
 
 pub use disk::DiskFacts;
-pub use events::{Event, EventRing, Sample};
+pub use events::{Event, EventRing, Sample, now};
 pub use kernel::{Gate, Kernel, KernelError, KernelOptions, ProgramRun, TableSlots};
 pub use network::NetworkLimits;
 pub use offsets::OffsetsError;

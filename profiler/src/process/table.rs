@@ -21,7 +21,7 @@ use super::{
     read_maps, start_ticks, ticks_of,
     workers::{Done, Workers},
 };
-use crate::bpf::{Kernel, Sample, TableSlots};
+use crate::bpf::{Kernel, Sample, TableSlots, now};
 
 /// What a sample of a running thread counts among those that wait for a table:
 /// every daemon of a host waits, and their tables must not keep those of busy
@@ -447,6 +447,11 @@ impl ProcessTable {
         };
         // Published again, with the layout that the parent has here: it may
         // have been scanned anew between the fork and now.
+        // What the parent has mapped since is not the child's.
+        let since = Duration::from_nanos(now().saturating_sub(event.time));
+        if parent.last_scan.elapsed() < since {
+            self.changed.insert(event.process.tgid);
+        }
         self.publish(event.process.tgid, child, kernel);
         self.forked.push((event.process.tgid, event.parent_tgid));
     }

@@ -278,7 +278,8 @@ impl Session {
     /// Returns why, if the recording shall not begin at all.
     async fn warm_up(&mut self, signals: &mut Signals) -> Option<String> {
         let begin = Instant::now();
-        // Not earlier: until then the kernel walks its stacks.
+        // Not earlier: it waits for the kernel's symbols, which sampling need not, since
+        // until then the kernel walks its stacks.
         if let Err(error) = self.kernel.walk_kernel_stacks() {
             log::info!("kernel stacks are walked by the kernel alone: {error}");
         }

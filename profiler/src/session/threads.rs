@@ -18,7 +18,7 @@ use super::{
     waits::{self, Clocks},
 };
 use crate::{
-    bpf::Kernel,
+    bpf::{Kernel, now},
     containers::Containers,
     process::{start_ticks, stat_field, stat_of},
     profile::{self, ContainerId, Note, ThreadAccount, ThreadId},
@@ -426,10 +426,4 @@ impl Call {
             Wait::PollSome | Wait::Select => Activity::Poll,
         }
     }
-}
-
-/// `CLOCK_MONOTONIC`, nanoseconds, as `bpf_ktime_get_ns`.
-pub fn now() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

@@ -20,7 +20,7 @@ use rustc_hash::FxHashMap;
 
 use super::intake::{Intake, text as text_of};
 use crate::{
-    bpf::{Kernel, NetworkLimits},
+    bpf::{self, Kernel, NetworkLimits},
     containers::Containers,
     process::lives,
     profile::{ContainerId, Drop, Network, Note, ProcessId, ThreadId},
@@ -96,7 +96,7 @@ impl NetworkUse {
         match kernel.open_network() {
             Ok(()) => {
                 self.opened = true;
-                self.start = super::threads::now();
+                self.start = bpf::now();
             }
             Err(error) => {
                 kernel.close_network();
@@ -118,7 +118,7 @@ impl NetworkUse {
             );
         }
         kernel.close_network();
-        self.end = super::threads::now();
+        self.end = bpf::now();
     }
 
     /// A thread that used the network ended.
@@ -158,7 +158,7 @@ impl NetworkUse {
             return;
         }
         let full = occupied > 3 * SWEEP_FROM;
-        let now = super::threads::now();
+        let now = bpf::now();
         for (key, connection) in kernel.connections() {
             let quiet = now.saturating_sub(connection.last.max(connection.ended)) > QUIET_NS;
             if quiet && (connection.ended != 0 || !connection.is_tcp() || full) {
@@ -172,7 +172,7 @@ impl NetworkUse {
     /// Looks at all connections, unless that was a moment ago. Returns those to
     /// services.
     pub fn sample(&mut self, kernel: &Kernel) -> Option<Vec<PoolNow<'_>>> {
-        let now = super::threads::now();
+        let now = bpf::now();
         if !self.opened || !self.samples.are_due(now) {
             return None;
         }
@@ -184,7 +184,7 @@ impl NetworkUse {
             ends.find_role(counted, accepted, namespaces);
             ends
         });
-        let done = super::threads::now();
+        let done = bpf::now();
         self.samples.rest(done, done.saturating_sub(now));
         Some(self.samples.now())
     }

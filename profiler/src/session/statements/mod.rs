@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 
 use profiler_ebpf::{Backend, Counter, Phase, PhaseUse, StatementEvent, Turn, Window};
 
-use super::threads::now;
 use crate::{
-    bpf::Kernel,
+    bpf::{Kernel, now},
     containers::Containers,
     profile::{self, ContainerId, Note, StatementServer, StatementUse},
 };
