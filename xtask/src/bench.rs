@@ -152,6 +152,7 @@ pub fn bench(arguments: &[String]) -> Result<()> {
     // Interpreters alone: their cost must not hide in that of the load.
     drop(load);
     interpreters::bench(&profiler, &work.join("programs"), &work)?;
+    interpreters::unwind_tables(&profiler, &work)?;
     accuracy::bench(&profiler, &work)
 }
 

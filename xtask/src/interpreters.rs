@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{measure, py_spy, shell};
+use crate::{measure, nodes, py_spy, shell};
 
 const SECONDS: &str = "5";
 /// Pairs of runs, with and without a profiler, one after the other.
@@ -46,6 +46,33 @@ pub fn bench(profiler: &Path, programs: &Path, work: &Path) -> Result<()> {
     for (name, command) in watchers(profiler, &py_spy::fetch()?, work) {
         let percent = slowdown(&python, &script, &command)?;
         println!("{name:<34} {percent:>13.2} %");
+    }
+    Ok(())
+}
+
+/// Prints what building the unwind table of each Node takes, the largest executables
+/// that are common: as our own log tells.
+pub fn unwind_tables(profiler: &Path, work: &Path) -> Result<()> {
+    nodes::fetch()?;
+    println!("\n{:<34} {:>14}", "unwind table of", "CPU time");
+    for line in nodes::LINES {
+        let node = nodes::binary(line)?;
+        let target = Target::start(Command::new(&node).args(["-e", "for (;;);"]))?;
+        let output = shell::capture(
+            Command::new(profiler)
+                .env("RUST_LOG", "profiler=debug")
+                .args(["--mode", "system", "--sources", "on-cpu", "--quiet"])
+                .args(["--duration", "1", "--pid", &target.0.id().to_string()])
+                .arg("--output")
+                .arg(work.join("table.json")),
+        )?;
+        let log = String::from_utf8_lossy(&output.stderr);
+        let begin = format!("unwind table of {} built in ", node.display());
+        let milliseconds: f64 = log
+            .split_once(&begin)
+            .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok())
+            .with_context(|| format!("the log tells of no table of Node {line}: {log}"))?;
+        println!("Node {line:<29} {:>12.2} s", milliseconds / 1e3);
     }
     Ok(())
 }

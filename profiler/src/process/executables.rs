@@ -410,6 +410,11 @@ impl Executables {
             workers.clear(built.slot);
         }
         for &id in &users {
+            log::debug!(
+                "unwind table of {} built in {:.1} ms",
+                self.all[id as usize].path.display(),
+                built.cpu_ns as f64 / 1e6
+            );
             self.publish(id, built.slot, kernel);
         }
         users
