@@ -60,9 +60,7 @@ impl<'a> Tool<'a> {
 
     /// The median of its runs.
     fn median(&self, value: impl Fn(&Measured) -> Option<f64>) -> Option<f64> {
-        let mut values: Vec<f64> = self.runs.iter().filter_map(value).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
+        measure::median(self.runs.iter().filter_map(value).collect())
     }
 }
 

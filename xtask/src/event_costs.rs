@@ -110,7 +110,10 @@ pub fn bench(profiler: &Path, work: &Path) -> Result<()> {
                 }
             }
         }
-        let medians: Vec<f64> = results.into_iter().map(median).collect();
+        let medians: Vec<f64> = results
+            .into_iter()
+            .map(|runs| measure::median(runs).unwrap_or(f64::NAN))
+            .collect();
         for (observer, result) in one.observers.iter().zip(&medians) {
             let ratio = if one.is_time {
                 result / medians[0]
@@ -122,11 +125,6 @@ pub fn bench(profiler: &Path, work: &Path) -> Result<()> {
         println!("{}", own_cost(work));
     }
     Ok(())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn look_on(

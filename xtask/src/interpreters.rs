@@ -180,7 +180,10 @@ fn slowdown(python: &Path, script: &Path, watcher: &Watcher) -> Result<f64> {
         without.extend(pieces(python, script, None)?);
         with.extend(pieces(python, script, Some(watcher))?);
     }
-    Ok(100.0 * (median(&mut with) / median(&mut without) - 1.0))
+    let (with, without) = measure::median(with)
+        .zip(measure::median(without))
+        .context("no pieces of work")?;
+    Ok(100.0 * (with / without - 1.0))
 }
 
 /// CPU seconds of each piece of one run, without the first, during which the
@@ -200,11 +203,6 @@ fn pieces(python: &Path, script: &Path, watcher: Option<&Watcher>) -> Result<Vec
     ensure!(seconds.len() > 2, "the work did not run: {text}");
     // The first ones run while the watcher starts.
     Ok(seconds[2..].to_vec())
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// A process that ends with us.

@@ -61,6 +61,12 @@ impl Measured {
     }
 }
 
+/// The upper one of two in the middle; `None` of nothing.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
 /// Runs commands one after the other, as one tool.
 pub fn run(commands: Vec<Command>) -> Result<Measured> {
     let mut measured = Measured::default();

@@ -450,7 +450,7 @@ impl Kernel {
     }
 
     pub fn stop_all_sampling(&mut self) {
-        for cpu in self.samplers.keys().copied().collect::<Vec<_>>() {
+        for cpu in self.sampled_cpus() {
             self.stop_sampling(cpu);
         }
     }

@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use super::{
     Shared,
-    kernel::{Kernel, KernelError, refused},
+    kernel::{Kernel, KernelError, refused, take},
 };
 use crate::kallsyms;
 
@@ -67,7 +67,7 @@ impl Kernel {
     pub fn walk_kernel_stacks(&mut self) -> Result<(), KernelCodeError> {
         let mut data = UnwindData::find(kallsyms::core()?)?;
         data.read(&Memory::of(self)?)?;
-        let map = self.ebpf.map_mut(MAP).ok_or(KernelError::Incomplete(MAP))?;
+        let map = take(&mut self.ebpf, MAP)?;
         let mut map: Array<_, Shared<KernelCode>> =
             Array::try_from(map).map_err(KernelError::Map)?;
         map.set(0, Shared(data.code), 0).map_err(KernelError::Map)?;

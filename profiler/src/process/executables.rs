@@ -409,12 +409,14 @@ impl Executables {
             // All their processes ended meanwhile.
             workers.clear(built.slot);
         }
-        for &id in &users {
+        if let Some(&id) = users.first() {
             log::debug!(
                 "unwind table of {} built in {:.1} ms",
                 self.all[id as usize].path.display(),
                 built.cpu_ns as f64 / 1e6
             );
+        }
+        for &id in &users {
             self.publish(id, built.slot, kernel);
         }
         users

@@ -86,9 +86,6 @@ pub struct ProcessTable {
     mapped: MappedCode,
     /// Known processes that have mapped code since they were scanned.
     changed: FxHashSet<u32>,
-    /// Children and their parents, since the last look at what was mapped: what the
-    /// parent had mapped then, and we did not know yet, the child has too.
-    forked: Vec<(u32, u32)>,
 }
 
 impl ProcessTable {
@@ -103,7 +100,6 @@ impl ProcessTable {
             last_sweep: Instant::now(),
             mapped: MappedCode::new()?,
             changed: FxHashSet::default(),
-            forked: Vec::new(),
         })
     }
 
@@ -189,20 +185,21 @@ impl ProcessTable {
         self.mapped.ready()
     }
 
-    /// Scans known processes again that have mapped code.
-    pub fn refresh(&mut self, kernel: &mut Kernel) {
+    /// Learns which known processes have mapped code.
+    fn note_mapped(&mut self) {
         let (processes, changed) = (&self.processes, &mut self.changed);
         self.mapped.drain(|tgid| {
             if processes.contains_key(&tgid) {
                 changed.insert(tgid);
             }
         });
-        for (child, parent) in self.forked.drain(..) {
-            if changed.contains(&parent) {
-                changed.insert(child);
-            }
-        }
         self.counts.mappings_untold = self.mapped.lost;
+    }
+
+    /// Scans known processes again that have mapped code.
+    pub fn refresh(&mut self, kernel: &mut Kernel) {
+        self.note_mapped();
+        let (processes, changed) = (&self.processes, &mut self.changed);
         // A program that starts maps its libraries one after the other.
         let due: Vec<u32> = changed
             .extract_if(|tgid| {
@@ -445,15 +442,17 @@ impl ProcessTable {
             last_scan: parent.last_scan,
             backoff: FIRST_BACKOFF,
         };
+        let since = Duration::from_nanos(now().saturating_sub(event.time));
+        let scanned_since = parent.last_scan.elapsed() < since;
         // Published again, with the layout that the parent has here: it may
         // have been scanned anew between the fork and now.
-        // What the parent has mapped since is not the child's.
-        let since = Duration::from_nanos(now().saturating_sub(event.time));
-        if parent.last_scan.elapsed() < since {
+        self.publish(event.process.tgid, child, kernel);
+        self.note_mapped();
+        // That layout is not the child's where the parent has mapped code before the
+        // fork, and we do not know yet what, or after it, and we do.
+        if scanned_since || self.changed.contains(&event.parent_tgid) {
             self.changed.insert(event.process.tgid);
         }
-        self.publish(event.process.tgid, child, kernel);
-        self.forked.push((event.process.tgid, event.parent_tgid));
     }
 
     /// Another program runs in the process now.
