@@ -78,6 +78,13 @@ fn as_the_kernel_tells_them() -> Result<()> {
         return Ok(());
     }
     ensure!(compared >= 100, "only {compared} were compared");
+    let summary = report["quality"]["summary"].as_array();
+    ensure!(
+        summary.into_iter().flatten().any(|line| line
+            .as_str()
+            .is_some_and(|line| line.starts_with("Kernel stacks: "))),
+        "the summary does not tell: {summary:?}"
+    );
     let walked = compared * COMPARED;
     ensure!(
         handed_over * 100 <= (walked + handed_over) * HANDED_OVER,

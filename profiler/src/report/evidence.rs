@@ -214,6 +214,21 @@ pub fn quality_lines(recording: &Recording) -> Vec<Line> {
             share_of(quality.without_symbol, quality.samples)
         ),
     ));
+    let (compared, handed_over) = (
+        quality.kernel_stacks_compared,
+        quality.kernel_stacks_handed_over,
+    );
+    if compared | handed_over != 0 {
+        lines.push(line(
+            "Kernel stacks",
+            format!(
+                "{} compared with the kernel's own unwinder, {} of them differed; {} left to it",
+                count(compared),
+                count(quality.kernel_stacks_different),
+                count(handed_over)
+            ),
+        ));
+    }
     if !recording.accounts.is_empty() {
         let (off_cpu, without_stack) = recording
             .accounts
@@ -291,10 +306,6 @@ pub fn quality_lines(recording: &Recording) -> Vec<Line> {
         ),
         ("Process and cgroup events lost", quality.events_lost),
         ("Kernel stacks that failed", quality.kernel_stacks_failed),
-        (
-            "Kernel stacks that differ from the kernel's own unwinder, of those compared",
-            quality.kernel_stacks_different,
-        ),
         ("Samples without a free record", quality.records_busy),
         ("Entries that found a map full", quality.map_full),
     ] {
