@@ -5,5 +5,5 @@ mod support;
 pub use support::{
     cgroups, databases, demo, folded, holder, hostile, http, image, interpreted, kernel, mariadb,
     measurement, nodes, perf, process, profiler, programs, prompted, pythons, recording, stack,
-    steal, vectors, vite, wrk,
+    steal, threads, vectors, vite, wrk,
 };

@@ -12,7 +12,7 @@ use tests::{
     http::{ANSWER, HEAD, Nginx, SLOW, SLOWER, STALL, Server, free_port},
     measurement::measured,
     process::{self, Process},
-    profiler,
+    profiler, threads,
     wrk::Wrk,
 };
 
@@ -467,12 +467,7 @@ fn critical_endpoints_and_their_targets() -> Result<()> {
 #[test]
 fn the_servers_own_use() -> Result<()> {
     let nginx = Nginx::start()?;
-    let account = || -> Result<[u64; 2]> {
-        let text = fs::read_to_string(format!("/proc/{}/schedstat", nginx.process.pid()))?;
-        let mut numbers = text.split_ascii_whitespace().map(str::parse);
-        let mut next = || numbers.next().context("too short")?.context("no number");
-        Ok([next()?, next()?])
-    };
+    let account = || threads::schedstat(nginx.process.pid(), nginx.process.pid());
     let url = format!("http://127.0.0.1:{}/file", nginx.ports[0]);
     let before = account()?;
     let report = report(&[&url, "--requests", "20000", "--concurrent", "8"])?;

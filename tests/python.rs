@@ -11,6 +11,7 @@ use tests::{
     pythons::{self, Interpreter},
     recording::Recording,
     steal::Steal,
+    threads,
 };
 
 /// Largest error of a share, in points.
@@ -450,8 +451,7 @@ fn check_waits(python: &Interpreter) -> Result<()> {
     Ok(())
 }
 
-/// What `/proc/PID/task/TID/schedstat` says: nanoseconds on a CPU and in the
-/// run queue (Documentation/scheduler/sched-stats.rst).
+/// What the scheduler says of threads: nanoseconds on a CPU and in the run queue.
 struct Threads {
     when: std::time::Instant,
     by_tid: std::collections::BTreeMap<u32, (f64, f64)>,
@@ -463,16 +463,10 @@ impl Threads {
         let mut by_tid = std::collections::BTreeMap::new();
         for entry in std::fs::read_dir(format!("/proc/{pid}/task"))? {
             let path = entry?.path();
-            let text = std::fs::read_to_string(path.join("schedstat"))?;
-            let mut numbers = text.split_whitespace().filter_map(|word| word.parse().ok());
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            by_tid.insert(
-                name.parse()?,
-                (
-                    numbers.next().context("no CPU time")?,
-                    numbers.next().context("no run queue time")?,
-                ),
-            );
+            let tid = name.parse()?;
+            let [on_cpu, queued] = threads::schedstat(pid, tid)?;
+            by_tid.insert(tid, (on_cpu as f64, queued as f64));
         }
         Ok(Self { when, by_tid })
     }

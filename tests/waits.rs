@@ -1,6 +1,6 @@
 //! Wall time of threads that wait in known ways: against what the scheduler
 //! itself says of them, and against the way they were built.
-use std::{collections::BTreeMap, fs, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -11,6 +11,7 @@ use tests::{
     process::Process,
     profiler, programs,
     steal::Steal,
+    threads,
 };
 
 /// Largest error of a thread's wall time, in percent of it.
@@ -55,20 +56,13 @@ struct Recording {
     scheduler: Vec<f64>,
 }
 
-/// Records a process while `/proc/PID/task/TID/schedstat` of its threads
-/// (Documentation/scheduler/sched-stats.rst) is read.
+/// Records a process while the scheduler's account of its threads is read.
 fn record(pid: u32, tids: &[u32]) -> Result<Recording> {
-    let paths: Vec<_> = tids
-        .iter()
-        .map(|tid| format!("/proc/{pid}/task/{tid}/schedstat"))
-        .collect();
+    let tids = tids.to_owned();
     record_beside(pid, move || {
         let mut numbers = Vec::new();
-        for path in &paths {
-            let text = fs::read_to_string(path)?;
-            for number in text.split_whitespace().take(2) {
-                numbers.push(number.parse()?);
-            }
+        for &tid in &tids {
+            numbers.extend(threads::schedstat(pid, tid)?.map(|time| time as f64));
         }
         Ok(numbers)
     })
@@ -99,18 +93,6 @@ fn record_beside(
     })
 }
 
-/// Thread ids by name; the names are those of one thread each.
-fn threads(pid: u32) -> Result<BTreeMap<String, u32>> {
-    let mut threads = BTreeMap::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let entry = entry?;
-        let name = fs::read_to_string(entry.path().join("comm"))?;
-        let tid = entry.file_name().to_string_lossy().parse()?;
-        threads.insert(name.trim().to_owned(), tid);
-    }
-    Ok(threads)
-}
-
 fn row(report: &Value, tid: u32) -> Result<&Value> {
     report["waiting"]["busiest_threads"]
         .as_array()
@@ -136,7 +118,7 @@ fn every_wait_by_reason_and_stack() -> Result<()> {
     let target = Process::spawn(Command::new(program).arg(directory.path()))?;
     measured(|| {
         std::thread::sleep(Duration::from_secs(1));
-        let by_name = threads(target.pid())?;
+        let by_name = threads::by_name(target.pid())?;
         let tids: Vec<u32> = THREADS
             .iter()
             .map(|(name, ..)| by_name.get(*name).copied().context(*name))

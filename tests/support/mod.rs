@@ -20,6 +20,7 @@ pub mod pythons;
 pub mod recording;
 pub mod stack;
 pub mod steal;
+pub mod threads;
 pub mod vectors;
 pub mod vite;
 pub mod wrk;

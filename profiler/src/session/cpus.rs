@@ -1,10 +1,17 @@
 //! CPUs that come and go while we record.
 
-use std::time::Instant;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::bpf::{Kernel, KernelError};
 
 const ONLINE: &str = "/sys/devices/system/cpu/online";
+
+/// Over how much time the clocks of all CPUs are started at most: it delays the first
+/// sample.
+const SPREAD: Duration = Duration::from_millis(20);
 
 /// The CPUs that are online, ascending.
 pub fn online() -> std::io::Result<Vec<u32>> {
@@ -56,11 +63,27 @@ impl Cpus {
             }
             stays
         });
-        for &cpu in online {
-            if !self.since.iter().any(|&(known, _)| known == cpu) {
-                kernel.start_sampling(cpu)?;
-                self.since.push((cpu, Instant::now()));
-            }
+        let new: Vec<u32> = online
+            .iter()
+            .copied()
+            .filter(|cpu| self.since.iter().all(|(known, _)| known != cpu))
+            .collect();
+        self.start(&new, kernel)
+    }
+
+    /// Starts the clocks of CPUs so that their ticks are spread over the period.
+    ///
+    /// A tick holds up what runs on its CPU for some microseconds. Where the others
+    /// tick just then, they are looked at when what it feeds has run dry: a Redis on
+    /// one CPU, with its client on another, was found with a third of its time.
+    fn start(&mut self, cpus: &[u32], kernel: &mut Kernel) -> Result<(), KernelError> {
+        let period = Duration::from_nanos(kernel.sample_period());
+        let begin = Instant::now();
+        for (index, &cpu) in cpus.iter().enumerate() {
+            let due = begin + period.min(SPREAD) * index as u32 / cpus.len() as u32;
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            kernel.start_sampling(cpu)?;
+            self.since.push((cpu, Instant::now()));
         }
         Ok(())
     }
@@ -77,16 +100,17 @@ impl Cpus {
     /// Samples with another period from now on, nanoseconds.
     pub fn change_period(&mut self, kernel: &mut Kernel, period: u64) -> Result<(), KernelError> {
         let now = Instant::now();
-        for (cpu, since) in &mut self.since {
-            self.past_ticks += ticks(*since, now, kernel.sample_period());
-            *since = now;
-            kernel.stop_sampling(*cpu);
-        }
+        let stopped: Vec<u32> = self
+            .since
+            .drain(..)
+            .map(|(cpu, since)| {
+                self.past_ticks += ticks(since, now, kernel.sample_period());
+                kernel.stop_sampling(cpu);
+                cpu
+            })
+            .collect();
         kernel.set_sample_period(period);
-        for &(cpu, _) in &self.since {
-            kernel.start_sampling(cpu)?;
-        }
-        Ok(())
+        self.start(&stopped, kernel)
     }
 
     /// Ticks of the sampling clock that were due, all CPUs together.
