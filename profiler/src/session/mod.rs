@@ -36,7 +36,7 @@ use tokio::{
 };
 
 use crate::{
-    bpf::{Event, EventRing, Gate, Kernel, KernelOptions},
+    bpf::{self, Event, EventRing, Gate, Kernel, KernelOptions},
     containers::{CgroupIds, Containers},
     kallsyms,
     options::{ContainerScope, RecordOptions},
@@ -173,6 +173,8 @@ struct Session {
     baseline: Baseline,
     started: Instant,
     started_unix: Duration,
+    /// Since when samples count, in the clock of events.
+    counted_since: u64,
     /// When a stack last ended for want of a table.
     last_unready: Instant,
 }
@@ -270,6 +272,7 @@ impl Session {
             baseline,
             started: Instant::now(),
             started_unix: unix_time(),
+            counted_since: 0,
             last_unready: Instant::now(),
         })
     }
@@ -313,12 +316,14 @@ impl Session {
             Duration::from_nanos(executables.build_cpu_ns).as_secs_f64(),
             executables.mapped(),
         );
+        self.containers.begin();
+        self.limits.begin(&self.kernel, &mut self.own_cost);
+        // What is in the ring by now is in the baseline.
+        self.counted_since = bpf::now();
         if let Ok(baseline) = Baseline::take(&self.kernel) {
             self.baseline = baseline;
         }
         self.cpus.restart();
-        self.containers.begin();
-        self.limits.begin(&self.kernel, &mut self.own_cost);
         // Before: what threads do is counted from the first line of this on.
         self.started = Instant::now();
         self.started_unix = unix_time();
@@ -429,13 +434,14 @@ impl Session {
             locks,
             sources,
             last_unready,
+            counted_since,
             ..
         } = self;
         let mut wanted = CgroupIds::default();
         let consume = |event: Event<'_>| match event {
             Event::Sample(sample) => {
-                if keep {
-                    let header = &sample.header;
+                let header = &sample.header;
+                if keep && header.time >= *counted_since {
                     let container =
                         containers.resolve(header.cgroup_v2, header.cgroup_v1, header.process.tgid);
                     let key = header.process;
