@@ -15,7 +15,8 @@ pub struct Quality {
     /// Process and cgroup events lost for the same reason.
     pub events_lost: u64,
     /// Ticks the sampling clock should have delivered on the online CPUs and
-    /// did not (throttled by the kernel, stolen by the hypervisor).
+    /// did not (throttled by the kernel, stolen by the hypervisor, in a task in which
+    /// the host lets no eBPF program run).
     pub ticks_missed: u64,
     /// CPU time that the hypervisor gave to others meanwhile, all CPUs: what ran
     /// then seems to have run for longer.

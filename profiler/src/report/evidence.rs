@@ -168,7 +168,7 @@ pub fn quality_lines(recording: &Recording) -> Vec<Line> {
     lines.push(line(
         "Clock ticks",
         format!(
-            "{} on idle CPUs, {} in tasks outside the scope, {} missed: throttled by the kernel or stolen by the hypervisor ({})",
+            "{} on idle CPUs, {} in tasks outside the scope, {} missed: throttled by the kernel, stolen by the hypervisor, or in tasks that the host lets no eBPF program see ({})",
             count(quality.idle_ticks),
             count(quality.not_wanted),
             count(quality.ticks_missed),
